@@ -1,0 +1,52 @@
+"""The errors that inturn raises, named by who must act.
+
+InturnError
+ ├─ ConfigurationError      the operator: the configuration is wrong          exit 78
+ │   └─ ProcessorSettingsError  …of one processor
+ ├─ TemporaryError          nobody yet: it may heal, and is retried           exit 75
+ │   ├─ SourceUnavailable   the hub does not answer, or refuses us
+ │   └─ StoreUnavailable    the checkpoint or dead-letter store does not answer
+ ├─ FenceLost               nobody: another owner has the partition; we fall silent
+ └─ CorruptState            the operator: stored state cannot be read; nothing was overwritten   exit 75
+
+What a processor raises (`Retry`, `Reject`) is in `consumer.processor`. Expected outcomes of
+decoding are values (`consumer.core.decode.Rejection`), not errors.
+"""
+
+from __future__ import annotations
+
+
+class InturnError(Exception):
+    """Whatever inturn raises on purpose."""
+
+
+class ConfigurationError(InturnError):
+    """The configuration is wrong. Carries every finding, each with its place and what was meant."""
+
+    def __init__(self, *findings: str) -> None:
+        super().__init__("\n".join(findings))
+        self.findings = findings
+
+
+class ProcessorSettingsError(ConfigurationError):
+    """A processor refused its settings."""
+
+
+class TemporaryError(InturnError):
+    """Something that may heal by itself; it is retried with a back-off."""
+
+
+class SourceUnavailable(TemporaryError):
+    """The source does not answer or refuses us: no hub, wrong key, no such consumer group."""
+
+
+class StoreUnavailable(TemporaryError):
+    """The store does not answer or refuses us: no container, no rights, disk full."""
+
+
+class FenceLost(InturnError):
+    """The stored state was written by another owner since we read it: the partition is not ours any more."""
+
+
+class CorruptState(InturnError):
+    """Stored state cannot be read. It was left as it is; an operator decides."""

@@ -1,0 +1,77 @@
+"""The contract between inturn and a processor.
+
+A processor is an async callable. Returning means done; `Retry` means again, later; `Reject` means
+that this event can never be handled and is dead-lettered. Anything else is a fault and is retried by
+policy. Every attempt has a deadline, after which it is cancelled. A processor may see an event twice,
+after a crash or a lost acknowledgement, and then with the same idempotency key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from consumer.events import Event
+
+
+class Retry(Exception):  # noqa: N818 - a request, not an error
+    """Raised by a processor that wants the event again, `after_s` seconds from now at the earliest."""
+
+    def __init__(self, reason: str = "", *, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class Reject(Exception):  # noqa: N818 - a verdict, not an error
+    """Raised by a processor for an event that no further attempt can help: dead letter."""
+
+
+class Context:
+    """What a processor is told besides the event."""
+
+    __slots__ = ("_key_of", "attempt", "events", "processor")
+
+    def __init__(
+        self, processor: str, attempt: int, events: Sequence[Event], key_of: Callable[[Event], str]
+    ) -> None:
+        self.processor = processor
+        """The processor's name in the configuration."""
+        self.attempt = attempt
+        """1 for the first attempt."""
+        self.events = events
+        self._key_of = key_of
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key of the first (or only) event: the same over retries, owners and restarts."""
+        return self._key_of(self.events[0])
+
+    def key_of(self, event: Event) -> str:
+        """The key of one event of a batch."""
+        return self._key_of(event)
+
+
+class Processor(Protocol):
+    """Handles one event at a time."""
+
+    async def __call__(self, event: Event, context: Context) -> None:
+        """Handle an event, or raise `Retry`, `Reject`, or anything else for a fault."""
+
+
+@runtime_checkable
+class BatchProcessor(Protocol):
+    """Handles what waits in a lane at once. An error concerns every event of the chunk."""
+
+    async def process_batch(self, events: Sequence[Event], context: Context) -> None:
+        """Handle events in order; may raise what a `Processor` may."""
+
+
+@runtime_checkable
+class Resource(Protocol):
+    """A processor that must be opened before the first event and closed after the last."""
+
+    async def open(self) -> None:
+        """Get ready; raising keeps inturn from starting."""
+
+    async def close(self) -> None:
+        """Let go of everything; called once, after the last attempt has ended."""

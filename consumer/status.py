@@ -1,0 +1,79 @@
+"""What a running inturn says of itself: plain numbers, read by metrics, the status page and the CLI."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PartitionStatus(msgspec.Struct, frozen=True):
+    """One owned partition. Counts are totals since it was assigned; ages are seconds."""
+
+    partition: str
+    state: str
+    """reading, paused, draining or halted."""
+    checkpoint: int
+    """Sequence number; -1: nothing done."""
+    last_received: int
+    newest: int | None
+    """The newest sequence number in the partition, if known."""
+    lag: int | None
+    """`newest` minus `checkpoint`."""
+    in_flight: int
+    held: int
+    held_bytes: int
+    watermark_ms: int | None
+    checkpoint_age_s: float
+    """Since the last successful write, or since the assignment."""
+    heartbeat_age_s: float
+    """Since the partition's task last turned."""
+    objects: int
+    identities: int
+    outcomes: dict[str, int]
+    """By ``outcome`` or ``outcome:reason``, as `Outcome` and `Reason` spell them."""
+    ordered_by: dict[str, int]
+    redelivered: int
+    gaps: int
+    """Sequence numbers that never came."""
+    unkeyed: int
+    """Events that came without a partition key: their object's order is not safe."""
+    identity_conflicts: int
+    incomparable: int
+    identities_evicted: int
+    """Identities forgotten before their time because the cap was reached."""
+
+
+class ProcessorStatus(msgspec.Struct, frozen=True):
+    """One processor, summed over the owned partitions. Counts are totals since the start."""
+
+    name: str
+    type: str
+    delivery: str
+    queued: int
+    running: int
+    handled: int
+    attempts_failed: int
+    dead_lettered: int
+    stale_skipped: int
+    busy_s: float
+    """Time spent inside attempts."""
+    last_error: str
+
+
+class EngineStatus(msgspec.Struct, frozen=True):
+    """The whole process."""
+
+    version: str
+    state: str
+    """starting, running, draining or stopped."""
+    ready: bool
+    not_ready: list[str]
+    """Why not, one sentence each."""
+    uptime_s: float
+    source: str
+    """Where events come from, for a person: no secret in it."""
+    dead_letters: int | None
+    """In the store; None if it could not be asked."""
+    objects_spread: int
+    """Objects seen on more than one partition: their order is not safe."""
+    partitions: list[PartitionStatus]
+    processors: list[ProcessorStatus]

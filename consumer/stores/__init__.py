@@ -1,0 +1,60 @@
+"""Where checkpoints, state and dead letters are kept: the contracts, and one file for each technology."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from consumer.events import Checkpoint, DeadLetter, PartitionId
+
+
+class StoredState(msgspec.Struct, frozen=True):
+    """What a store holds for a partition."""
+
+    checkpoint: Checkpoint | None
+    """None if nothing was ever stored."""
+    snapshot: bytes | None
+    """The state that belongs to the checkpoint; None if a client wrote the checkpoint alone."""
+    fence: str
+    """Names this very version; "" if nothing was ever stored. Opaque."""
+
+
+class CheckpointStore(Protocol):
+    """Stores the checkpoint of a partition and the state that belongs to it, in one conditional write."""
+
+    async def load(self, partition: PartitionId) -> StoredState:
+        """Read what is stored. Raises `StoreUnavailable`, `CorruptState`."""
+
+    async def save(
+        self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, fence: str
+    ) -> str:
+        """Replace what is stored, if it is still the version `fence`; gives the fence of the new version.
+
+        All or nothing, durable on return. Raises `FenceLost` if another version is stored (then nothing
+        was written), `StoreUnavailable` if the result is unknown or nothing was written: the caller
+        loads and compares before it writes again.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and files."""
+
+
+class DeadLetterStore(Protocol):
+    """Keeps dead letters until somebody looks at them."""
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters durably; one with a key that is there already changes nothing.
+
+        Raises `StoreUnavailable`; then any part of `letters` may have been kept, and all are put again.
+        """
+
+    def letters(self, *, limit: int = 1_000) -> AsyncIterator[DeadLetter]:
+        """The letters, oldest first. Raises `StoreUnavailable`."""
+
+    async def count(self) -> int:
+        """How many letters there are. Raises `StoreUnavailable`."""
+
+    async def close(self) -> None:
+        """Let go of connections and files."""

@@ -27,9 +27,7 @@ class CheckpointStore(Protocol):
     async def load(self, partition: PartitionId) -> StoredState:
         """Read what is stored. Raises `StoreUnavailable`, `CorruptState`."""
 
-    async def save(
-        self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, fence: str
-    ) -> str:
+    async def save(self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, fence: str) -> str:
         """Replace what is stored, if it is still the version `fence`; gives the fence of the new version.
 
         All or nothing, durable on return. Raises `FenceLost` if another version is stored (then nothing

@@ -1,0 +1,117 @@
+"""Checkpoints, state and dead letters in memory: for tests, dry runs and replays. Gone with the process."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from azure.eventhub.aio import CheckpointStore as SdkCheckpointStore
+
+from consumer.errors import FenceLost
+from consumer.events import Checkpoint, DeadLetter, PartitionId
+from consumer.stores import StoredState
+from consumer.stores.dead_letter_record import Scope, order_of, scope_of
+from consumer.stores.naming import folded, refuse_update
+from consumer.stores.ownership import Ownership, checkpoint_dict, names_of, partition_of
+
+_NOTHING = StoredState(None, None, "")
+
+
+class MemoryStore(SdkCheckpointStore):
+    """A checkpoint store that several engines of one process can share."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        """Seconds since 1970."""
+        self._states: dict[PartitionId, StoredState] = {}
+        self._ownerships: dict[PartitionId, Ownership] = {}
+
+    async def load(self, partition: PartitionId) -> StoredState:
+        """Read what is stored."""
+        return self._states.get(folded(partition), _NOTHING)
+
+    async def save(self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, fence: str) -> str:
+        """Replace the version `fence`; raises `FenceLost` if another one is stored."""
+        key = folded(partition)
+        if self._states.get(key, _NOTHING).fence != fence:
+            raise FenceLost(f"Partition {partition.partition}: another version is stored.")
+        written = StoredState(checkpoint, bytes(snapshot), uuid.uuid4().hex)
+        self._states[key] = written
+        return written.fence
+
+    async def partitions(self) -> list[tuple[PartitionId, Checkpoint]]:
+        """Every stored checkpoint, by partition."""
+        return sorted((key, state.checkpoint) for key, state in self._states.items() if state.checkpoint)
+
+    async def probe(self) -> None:
+        """Memory can always be written."""
+
+    async def close(self) -> None:
+        """Nothing to let go of: what is stored stays for the next engine."""
+
+    async def list_ownership(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
+    ) -> list[Ownership]:
+        """Every ownership in a consumer group."""
+        asked = PartitionId(fully_qualified_namespace, eventhub_name, consumer_group, "")
+        return [
+            ownership | names_of(asked._replace(partition=key.partition))
+            for key, ownership in self._ownerships.items()
+            if key[:3] == folded(asked)[:3]
+        ]
+
+    async def claim_ownership(self, ownership_list: Iterable[Ownership], **_: Any) -> list[Ownership]:
+        """Claim partitions; gives the claims that won, with their new version."""
+        won = []
+        for claim in ownership_list:
+            key = folded(partition_of(claim))
+            if self._ownerships.get(key, {}).get("etag") == (claim.get("etag") or None):
+                stored = claim | {"etag": uuid.uuid4().hex, "last_modified_time": self._clock()}
+                self._ownerships[key] = stored
+                won.append(dict(stored))
+        return won
+
+    async def list_checkpoints(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
+    ) -> list[dict[str, Any]]:
+        """Every checkpoint of a consumer group, as the SDK reads it."""
+        asked = PartitionId(fully_qualified_namespace, eventhub_name, consumer_group, "")
+        return [
+            checkpoint_dict(asked._replace(partition=key.partition), checkpoint)
+            for key, checkpoint in await self.partitions()
+            if key[:3] == folded(asked)[:3]
+        ]
+
+    async def update_checkpoint(self, checkpoint: dict[str, Any], **_: Any) -> NoReturn:  # noqa: ARG002 - the SDK's form
+        """Refuse the SDK's unconditional write."""
+        refuse_update()
+
+
+class MemoryDeadLetters:
+    """Dead letters of this process."""
+
+    def __init__(self) -> None:
+        self._letters: dict[Scope, DeadLetter] = {}
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters; one that is there already changes nothing."""
+        for letter in letters:
+            self._letters.setdefault(scope_of(letter), letter)
+
+    async def letters(self, *, limit: int = 1_000) -> AsyncIterator[DeadLetter]:
+        """The letters, oldest first."""
+        for letter in sorted(self._letters.values(), key=order_of)[:limit]:
+            yield letter
+
+    async def count(self) -> int:
+        """How many letters there are."""
+        return len(self._letters)
+
+    async def remove(self, letters: Sequence[DeadLetter]) -> int:
+        """Forget letters; gives how many were there."""
+        return sum(self._letters.pop(scope_of(letter), None) is not None for letter in letters)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

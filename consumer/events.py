@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where an event was found; comparable within one partition only."""
 
     partition: str
@@ -102,7 +102,7 @@ class OrderedBy(StrEnum):
 
 
 class OrderToken(NamedTuple):
-    """What orders an event among those of its object; compare with `core.sequencer.compare`."""
+    """What orders an event among those of its object; compare with `consumer.core.order.compare`."""
 
     by: OrderedBy
     value: str | int | tuple[int, int]
@@ -122,7 +122,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     event_time: datetime | None
     """When the producer says it happened, in UTC; None where CloudEvents leaves it out."""
     data: Any
-    """The decoded payload. Read its keys with `consumer.core.decode.field`: their case is not stable."""
+    """The decoded payload. Read its keys with `consumer.core.catalogue.field`: their case is not stable."""
     original: bytes
     """The bytes of this very event as they came, for dead letters and forwarding."""
     object_id: ObjectId
@@ -184,7 +184,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """An event, or what could not become one, put aside with everything needed to redrive it."""
 
     key: str
-    """Names it for ever: the same failure written twice is one dead letter. URL-safe, at most 64 characters."""
+    """Names it for ever: a failure written twice is one dead letter. URL-safe, at most 64 characters."""
     partition: PartitionId
     position: Position
     reason: Reason

@@ -39,6 +39,12 @@ class Intake(Protocol):
         Without, in-flight work is finished and checkpointed first, within the drain time-out.
         """
 
+    async def ended(self, partition: str) -> None:
+        """Say that the partition has no more events, ever; only finite sources do, before ``revoked``.
+
+        What is held is released, since nothing can come before it any more.
+        """
+
     def is_paused(self, partition: str) -> bool:
         """Whether the partition is paused, so that silence is our own doing."""
 

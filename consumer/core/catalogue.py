@@ -1,0 +1,232 @@
+"""What an event's object, order token and identity are, by event family.
+
+The table `BUILT_IN` shows it at a glance. A configuration can put rules before it, by type. Azure ML
+events carry neither sequencer nor etag today; whatever carries a sequencer is ordered by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from consumer.core.times import parse_time
+from consumer.events import ObjectId, OrderedBy, OrderToken
+
+
+class Reading(NamedTuple):
+    """An event as far as it is read before the catalogue is asked."""
+
+    type: str
+    topic: str
+    """Case-folded: resource ids are compared without regard to case."""
+    subject: str
+    id: str
+    data: Any
+    ticks: int | None
+    """Event time, 100 ns since 1970; None if the event has none."""
+    arrival: tuple[int, int]
+    """Sequence number and index."""
+
+
+Rule = Callable[[Reading], OrderToken | None]
+"""Gives the order token if the event has what the rule reads."""
+PathRule = Callable[[Reading], str | None]
+
+
+class Family(NamedTuple):
+    """A line of the catalogue."""
+
+    name: str
+    types: tuple[str, ...]
+    """Event types, case-folded; one that ends with ``*`` is a prefix."""
+    object_path: PathRule
+    """What names the object within its topic; where it finds nothing, the subject does."""
+    order: tuple[Rule, ...]
+    """The first rule that gives a token wins; after the last one, arrival does."""
+
+
+def field(data: Any, *path: str) -> Any:
+    """Read a value from event data, without regard to the case of the keys; None if it is not there.
+
+    Azure writes ``modelName`` and ``ModelName``, sometimes within one event.
+    """
+    for name in path:
+        if not isinstance(data, Mapping):
+            return None
+        if name in data:
+            data = data[name]
+            continue
+        folded = name.casefold()
+        data = next((value for key, value in data.items() if key.casefold() == folded), None)
+    return data
+
+
+def by_sequencer(*path: str) -> Rule:
+    """Opaque text that orders by string comparison; zeros alone are a placeholder, not a sequencer."""
+
+    def rule(reading: Reading) -> OrderToken | None:
+        value = field(reading.data, *path)
+        if isinstance(value, str) and value.strip("0"):
+            return OrderToken(OrderedBy.SEQUENCER, value.casefold())
+        return None
+
+    return rule
+
+
+def by_number(by: OrderedBy, *path: str) -> Rule:
+    """A number, or the text of one; other text (IoT Hub writes long hexadecimal) compares as text."""
+
+    def rule(reading: Reading) -> OrderToken | None:
+        value = field(reading.data, *path)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return OrderToken(by, value)
+        if isinstance(value, str) and value:
+            plain = value.isascii() and value.isdecimal() and len(value) <= 20
+            return OrderToken(by, int(value) if plain else value.casefold())
+        return None
+
+    return rule
+
+
+def by_version(*path: str) -> Rule:
+    """A whole number, or the text of one; any other version has no order."""
+
+    def rule(reading: Reading) -> OrderToken | None:
+        token = by_number(OrderedBy.VERSION, *path)(reading)
+        return token if token is not None and isinstance(token.value, int) else None
+
+    return rule
+
+
+def by_sync_token(*path: str) -> Rule:
+    """App Configuration's ``id=value;sn=NUMBER``."""
+
+    def rule(reading: Reading) -> OrderToken | None:
+        value = field(reading.data, *path)
+        if not isinstance(value, str):
+            return None
+        _, found, number = value.rpartition("sn=")
+        if found and number.isascii() and number.isdecimal() and len(number) <= 20:
+            return OrderToken(OrderedBy.SYNC_TOKEN, int(number))
+        return None
+
+    return rule
+
+
+_TERMINAL = frozenset({"completed", "finished", "failed", "canceled", "cancelled"})
+
+
+def by_run_status(reading: Reading) -> OrderToken | None:
+    """A run that has ended is later than one that has not, whatever the clocks say."""
+    if reading.ticks is None:
+        return None
+    status = field(reading.data, "runStatus")
+    ended = reading.type.endswith(".runcompleted") or (
+        isinstance(status, str) and status.casefold() in _TERMINAL
+    )
+    return OrderToken(OrderedBy.STATUS, (int(ended), reading.ticks))
+
+
+def by_window_end(reading: Reading) -> OrderToken | None:
+    """The end of the data window that was looked at, then the event time."""
+    value = field(reading.data, "endTime")
+    parsed = parse_time(value) if isinstance(value, str) else None
+    if parsed is None or reading.ticks is None:
+        return None
+    return OrderToken(OrderedBy.WINDOW_END, (parsed[1], reading.ticks))
+
+
+def by_event_time(reading: Reading) -> OrderToken | None:
+    """The producer's clock."""
+    return None if reading.ticks is None else OrderToken(OrderedBy.EVENT_TIME, reading.ticks)
+
+
+def subject(reading: Reading) -> str | None:
+    """The object is what the subject names."""
+    return reading.subject
+
+
+def named(*path: str, prefix: str = "") -> PathRule:
+    """The object is named by a value in the data."""
+
+    def rule(reading: Reading) -> str | None:
+        value = field(reading.data, *path)
+        return f"{prefix}{value}" if isinstance(value, str) and value else None
+
+    return rule
+
+
+_ML = "microsoft.machinelearningservices."
+_RUNS = (f"{_ML}runcompleted", f"{_ML}runstatuschanged")
+_IOT = ("microsoft.devices.deviceconnected", "microsoft.devices.devicedisconnected")
+_IOT_STATE = ("deviceConnectionStateEventInfo", "sequenceNumber")
+
+# fmt: off
+ANY_SEQUENCER = Family("any event with a sequencer", ("*",), subject, (by_sequencer("sequencer"),))
+BUILT_IN = (
+    #      family               types                            object                               order
+    Family("ML runs",            _RUNS,                           named("runId", prefix="runs/"),      (by_run_status,)),
+    Family("ML models",          (f"{_ML}modelregistered",),      named("modelName", prefix="models/"), (by_version("modelVersion"), by_event_time)),
+    Family("ML endpoints",       (f"{_ML}modeldeployed",),        subject,                             (by_event_time,)),
+    Family("ML dataset drift",   (f"{_ML}datasetdriftdetected",), named("dataDriftId", prefix="drift/"), (by_window_end, by_event_time)),
+    Family("App Configuration",  ("microsoft.appconfiguration.*",), subject,                           (by_sync_token("syncToken"), by_event_time)),
+    Family("IoT connections",    _IOT,                            subject,                             (by_number(OrderedBy.SEQUENCE_NUMBER, *_IOT_STATE), by_event_time)),
+    Family("FHIR resources",     ("microsoft.healthcareapis.fhir*",), subject,                         (by_version("resourceVersionId"), by_event_time)),
+    Family("anything else",      ("*",),                          subject,                             (by_event_time,)),
+)
+# fmt: on
+
+
+def identity_of(reading: Reading, object_id: ObjectId) -> tuple[str, ...]:
+    """What makes two events the same: the first that is present of etag, sequencer and id.
+
+    The type belongs to it, for an App Configuration deletion has the etag of the value that it deleted.
+    """
+    data = reading.data
+    etag = field(data, "etag")
+    if isinstance(etag, str) and (bare := etag.removeprefix("W/").strip('"')):
+        return ("etag", object_id.topic, object_id.path, reading.type, bare)
+    sequencer = field(data, "sequencer")
+    if isinstance(sequencer, str) and sequencer.strip("0"):
+        return ("sequencer", object_id.topic, object_id.path, reading.type, sequencer.casefold())
+    return ("id", object_id.topic, reading.id, reading.type, reading.subject)
+
+
+class Catalogue:
+    """Answers for every event: which object it is about and where in the object's order it stands."""
+
+    def __init__(self, overrides: Sequence[Family] = ()) -> None:
+        self._families = (*overrides, *BUILT_IN)
+        self._overrides = frozenset(family.name for family in overrides)
+        self._by_type: dict[str, Family] = {}
+
+    def family(self, event_type: str) -> Family:
+        """The line of the catalogue for a type (case-folded): the first that matches."""
+        found = self._by_type.get(event_type)
+        if found is None:
+            found = next(family for family in self._families if _matches(family.types, event_type))
+            # Types come from outside: what is remembered of them must not grow without bound.
+            if len(self._by_type) < 1_000:
+                self._by_type[event_type] = found
+        return found
+
+    def classify(self, reading: Reading) -> tuple[ObjectId, OrderToken]:
+        """Give the object and the order token."""
+        family = self.family(reading.type)
+        if family.name not in self._overrides:
+            token = ANY_SEQUENCER.order[0](reading)
+            if token is not None:
+                return ObjectId(reading.topic, reading.subject), token
+        object_id = ObjectId(reading.topic, family.object_path(reading) or reading.subject)
+        for rule in family.order:
+            token = rule(reading)
+            if token is not None:
+                return object_id, token
+        return object_id, OrderToken(OrderedBy.ARRIVAL, reading.arrival)
+
+
+def _matches(types: tuple[str, ...], event_type: str) -> bool:
+    return any(
+        event_type.startswith(pattern[:-1]) if pattern.endswith("*") else event_type == pattern
+        for pattern in types
+    )

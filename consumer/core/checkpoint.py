@@ -1,0 +1,74 @@
+"""Decide how far a partition may be checkpointed.
+
+Events are resolved out of order, but a checkpoint is one number, and it promises that everything up to it
+is done. So each message has a slot, in the order of arrival, and the checkpoint rises only as far as the
+oldest slot with something unfinished in it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from consumer.events import Checkpoint
+
+
+class Slot:
+    """One message: how many of its events are unfinished, and which are done."""
+
+    __slots__ = ("done", "offset", "sequence_number", "unfinished")
+
+    def __init__(self, sequence_number: int, offset: str, unfinished: int) -> None:
+        self.sequence_number = sequence_number
+        self.offset = offset
+        self.unfinished = unfinished
+        self.done = 0
+        """A bit for each element that is resolved."""
+
+
+class CheckpointTracker:
+    """The messages of one partition from receipt to resolution.
+
+    Slots are opened with rising sequence numbers, gaps allowed; the events in them are resolved in any
+    order, each once.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self._slots: deque[Slot] = deque()
+
+    def __len__(self) -> int:
+        """How many messages lie above the checkpoint."""
+        return len(self._slots)
+
+    def open(self, sequence_number: int, offset: str, events: int) -> Slot:
+        """Note a received message with a number of events, which may be 0."""
+        assert sequence_number > self.checkpoint.sequence_number, "received at or below the checkpoint"
+        assert not self._slots or sequence_number > self._slots[-1].sequence_number, "received out of order"
+        slot = Slot(sequence_number, offset, events)
+        self._slots.append(slot)
+        if not events:
+            self._advance()
+        return slot
+
+    def resolve(self, slot: Slot, index: int) -> None:
+        """Note that one event of a message is resolved."""
+        assert slot.unfinished > 0, "resolved more often than received"
+        assert not slot.done >> index & 1, "resolved twice"
+        slot.unfinished -= 1
+        slot.done |= 1 << index
+        if not slot.unfinished and slot is self._slots[0]:
+            self._advance()
+
+    def _advance(self) -> None:
+        slots = self._slots
+        while slots and not slots[0].unfinished:
+            slot = slots.popleft()
+            self.checkpoint = Checkpoint(slot.sequence_number, slot.offset)
+
+    def done_above(self) -> dict[int, list[int]]:
+        """What is resolved above the checkpoint: sequence number to sorted indexes, empty messages too."""
+        return {
+            slot.sequence_number: [index for index in range(slot.done.bit_length()) if slot.done >> index & 1]
+            for slot in self._slots
+            if slot.done or not slot.unfinished
+        }

@@ -1,0 +1,181 @@
+"""Turn the body of one message into events, or say why not.
+
+The body is a JSON array in both schemas, of one event today; a bare object, an empty array and more than
+one event are taken too. The schema is decided for each element. What cannot be an event becomes a
+`Rejection` with a reason from the closed list, and its neighbours go on.
+
+The SDKs' own parsers are not used: they misread time offsets, invent ids that are missing and keep only
+the first element of an array.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from consumer.core.catalogue import Catalogue, Reading, identity_of
+from consumer.core.strict_json import StrictJsonError, loads, split_array
+from consumer.core.times import parse_time
+from consumer.events import Event, Position, RawBatch, Reason, Schema
+
+BODY_MAX = 1_048_576
+"""Bytes; the largest message that Event Hubs takes."""
+ELEMENTS_MAX = 5_000
+"""Events in one body; the largest batch that Event Grid makes."""
+
+
+class Rejection(NamedTuple):
+    """What is not an event, and why."""
+
+    position: Position
+    enqueued_time_ms: int
+    original: bytes
+    reason: Reason
+    error: str
+    event_id: str = ""
+    event_type: str = ""
+    topic: str = ""
+    subject: str = ""
+
+
+def decode(batch: RawBatch, row: int, catalogue: Catalogue) -> list[Event | Rejection]:
+    """Decode the message in a row of a batch: one entry for each element, in order."""
+    body = batch.bodies[row]
+    number = batch.sequence_numbers[row]
+    if len(body) > BODY_MAX:
+        return [_rejected(batch, row, 0, body, Reason.TOO_LARGE, f"{len(body)} bytes, more than {BODY_MAX}")]
+    try:
+        value = loads(body)
+    except StrictJsonError as error:
+        return _decode_apart(batch, row, catalogue, error)
+    if isinstance(value, dict):
+        return [_event(batch, row, Position(batch.partition, number, 0), body, value, catalogue)]
+    if not isinstance(value, list):
+        message = "the body is neither an array nor an object"
+        return [_rejected(batch, row, 0, body, Reason.NOT_AN_OBJECT, message)]
+    if len(value) == 1:
+        original = body.strip()[1:-1].strip()
+        return [_event(batch, row, Position(batch.partition, number, 0), original, value[0], catalogue)]
+    if not value:
+        return []
+    if len(value) > ELEMENTS_MAX:
+        message = f"{len(value)} events, more than {ELEMENTS_MAX}"
+        return [_rejected(batch, row, 0, body, Reason.TOO_MANY_ELEMENTS, message)]
+    originals = split_array(body) or []
+    return [
+        _event(batch, row, Position(batch.partition, number, index), original, element, catalogue)
+        for index, (original, element) in enumerate(zip(originals, value, strict=True))
+    ]
+
+
+def _decode_apart(
+    batch: RawBatch, row: int, catalogue: Catalogue, error: StrictJsonError
+) -> list[Event | Rejection]:
+    """Decode each element by itself, since the body as a whole is refused: one bad one costs only itself."""
+    body = batch.bodies[row]
+    originals = split_array(body)
+    if originals is None or not originals:
+        return [_rejected(batch, row, 0, body, error.reason, str(error))]
+    if len(originals) > ELEMENTS_MAX:
+        message = f"{len(originals)} events, more than {ELEMENTS_MAX}"
+        return [_rejected(batch, row, 0, body, Reason.TOO_MANY_ELEMENTS, message)]
+    entries: list[Event | Rejection] = []
+    for index, original in enumerate(originals):
+        try:
+            element = loads(original)
+        except StrictJsonError as own:
+            entries.append(_rejected(batch, row, index, original, own.reason, str(own)))
+            continue
+        position = Position(batch.partition, batch.sequence_numbers[row], index)
+        entries.append(_event(batch, row, position, original, element, catalogue))
+    return entries
+
+
+def _rejected(
+    batch: RawBatch, row: int, index: int, original: bytes, reason: Reason, error: str
+) -> Rejection:
+    position = Position(batch.partition, batch.sequence_numbers[row], index)
+    return Rejection(position, batch.enqueued_times_ms[row], original, reason, error[:1_000])
+
+
+_NAMES = {
+    Schema.EVENT_GRID: ("eventType", "topic", "eventTime"),
+    Schema.CLOUD_EVENTS: ("type", "source", "time"),
+}
+
+
+def _event(
+    batch: RawBatch, row: int, position: Position, original: bytes, element: Any, catalogue: Catalogue
+) -> Event | Rejection:
+    """Read one element's envelope."""
+    enqueued_time_ms = batch.enqueued_times_ms[row]
+    if not isinstance(element, dict):
+        message = "the element is not an object"
+        return Rejection(position, enqueued_time_ms, original, Reason.NOT_AN_OBJECT, message)
+    is_cloud_event, is_event_grid = "specversion" in element, "eventType" in element
+    if is_cloud_event is is_event_grid:
+        reason = Reason.HYBRID_SCHEMA if is_cloud_event else Reason.UNKNOWN_SCHEMA
+        message = f"{'both' if is_cloud_event else 'neither'} of 'specversion' and 'eventType' is there"
+        return Rejection(position, enqueued_time_ms, original, reason, message)
+    schema = Schema.CLOUD_EVENTS if is_cloud_event else Schema.EVENT_GRID
+    type_name, topic_name, time_name = _NAMES[schema]
+    names = ("id", type_name, topic_name, "subject")
+    texts: list[Any] = [element.get(name) for name in names]
+
+    def refuse(reason: Reason, message: str) -> Rejection:
+        shown = [text[:1_000] if isinstance(text, str) else "" for text in texts]
+        return Rejection(position, enqueued_time_ms, original, reason, message, *shown)
+
+    if schema is Schema.CLOUD_EVENTS and element["specversion"] != "1.0":
+        return refuse(Reason.UNKNOWN_SCHEMA, "only CloudEvents 1.0 is known")
+    for name, text in zip(names, texts, strict=True):
+        if text is None or text == "":
+            return refuse(Reason.MISSING_FIELD, f"'{name}' is missing")
+        if not isinstance(text, str):
+            return refuse(Reason.WRONG_TYPE, f"'{name}' is not text")
+    written = element.get(time_name)
+    parsed = None
+    if written is not None:
+        if not isinstance(written, str):
+            return refuse(Reason.WRONG_TYPE, f"'{time_name}' is not text")
+        parsed = parse_time(written)
+        if parsed is None:
+            return refuse(Reason.BAD_TIME, f"'{time_name}' is not an RFC 3339 time: {written[:60]!r}")
+    event_time, ticks = parsed if parsed is not None else (None, None)
+    id_, type_, topic, subject = texts
+    data = _data(element.get("data"))
+    reading = Reading(
+        type_.casefold(),
+        topic.casefold(),
+        subject,
+        id_,
+        data,
+        ticks,
+        (position.sequence_number, position.index),
+    )
+    object_id, token = catalogue.classify(reading)
+    return Event(
+        position=position,
+        enqueued_time_ms=enqueued_time_ms,
+        schema=schema,
+        id=id_,
+        type=type_,
+        topic=topic,
+        subject=subject,
+        event_time=event_time,
+        data=data,
+        original=original,
+        object_id=object_id,
+        order_token=token,
+        identity=identity_of(reading, object_id),
+        partition_key=batch.partition_keys[row],
+    )
+
+
+def _data(data: Any) -> Any:
+    """Decode data that is itself a JSON text, once; text that only looks like it stays text."""
+    if isinstance(data, str) and data[:1] in ("{", "["):
+        try:
+            return loads(data.encode())
+        except StrictJsonError:
+            return data
+    return data

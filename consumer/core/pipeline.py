@@ -1,0 +1,403 @@
+"""The state machine of one partition: stimuli in, effects out.
+
+    Received ──▶ decode ──▶ admit ──▶ deduplicate ──▶ sequence ──▶ Dispatch
+                   │           │            │              │
+                   ▼           ▼            ▼              ▼
+              PutDeadLetters  ignored    duplicate       stale
+    Resolved, DeadLettered ──▶ the event's outcome ──▶ low watermark ──▶ StoreCheckpoint
+
+`Pipeline.handle` is the only method that changes anything, and everything that it wants done is in what it
+returns. Each event ends in exactly one `Outcome`, counted in `Pipeline.outcomes`; the checkpoint never
+passes one that has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from consumer.core.admission import Admission
+from consumer.core.catalogue import Catalogue
+from consumer.core.checkpoint import CheckpointTracker, Slot
+from consumer.core.decode import Rejection, decode
+from consumer.core.deduplicator import Deduplicator, fingerprint
+from consumer.core.effects import Effect, Letter, Pause, Resume, StoreCheckpoint, WakeAt
+from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
+from consumer.core.outbox import Outbox
+from consumer.core.policy import Counts, PipelinePolicy
+from consumer.core.release_order import ReleaseOrder
+from consumer.core.sequencer import Held, Release, Sequencer
+from consumer.core.snapshot import Snapshot
+from consumer.core.state import Acks, dump_state, restore_objects, restore_released
+from consumer.core.stimuli import (
+    DeadLettered,
+    Ended,
+    Received,
+    Resolved,
+    Result,
+    Revoked,
+    Stimulus,
+    Stored,
+    Ticked,
+    Verdict,
+)
+from consumer.core.watermark import Watermark
+from consumer.events import Event, Outcome, RawBatch, Reason
+
+
+class Pipeline:
+    """One partition, from its assignment to its revocation."""
+
+    def __init__(
+        self,
+        policy: PipelinePolicy,
+        processors: Sequence[ProcessorPlan],
+        admission: Admission,
+        catalogue: Catalogue,
+        snapshot: Snapshot,
+    ) -> None:
+        self.policy = policy
+        self.processors = tuple(processors)
+        self.counts = Counts()
+        self.stale_skipped = [0] * len(processors)
+        """By processor."""
+        self.is_paused = False
+        self.highest_received = snapshot.checkpoint.sequence_number
+        self.tracker = CheckpointTracker(snapshot.checkpoint)
+        self.sequencer: Sequencer[Flight] = Sequencer(policy.sequencer)
+        self.deduplicator = Deduplicator(
+            window_ms=policy.dedupe_window_ms, identities_max=policy.identities_max
+        )
+        self.watermark = Watermark(policy.idle_margin_ms, snapshot.watermark_ms)
+        self.epoch = snapshot.epoch
+        self._admission = admission
+        self._catalogue = catalogue
+        self._router = Router(processors)
+        self._delivers_stale = sum(1 << i for i, plan in enumerate(processors) if plan.delivers_stale)
+        self._flights = FlightTable()
+        self._outbox = Outbox(processors)
+        self._next_ticket = 0
+        self._now_ms = 0
+        self._is_dirty = False
+        self._is_storing = False
+        self._is_revoked = False
+        self._next_store_ms = 0
+        self._wake_ms: int | None = None
+        self._done_above = dict(snapshot.done_above)
+        self._acks = Acks([plan.name for plan in processors], snapshot.acks)
+        self._released = ReleaseOrder(restore_released(snapshot))
+        self.sequencer.load(restore_objects(snapshot))
+        self.deduplicator.load(snapshot.identities)
+
+    # What can happen.
+
+    def handle(self, stimulus: Stimulus) -> list[Effect]:
+        """Take a stimulus and say what to do about it."""
+        match stimulus:
+            case Received():
+                self._receive(stimulus.batch, stimulus.now_ms)
+            case Resolved():
+                for result in stimulus.results:
+                    self._resolve(result)
+            case DeadLettered():
+                for ticket, processor in stimulus.letters:
+                    self._put_aside(ticket, processor)
+            case Ticked():
+                self._tick(stimulus.now_ms)
+            case Stored():
+                self._stored(stimulus)
+            case Ended():
+                for release in self.sequencer.due_all():
+                    self._release(release)
+            case Revoked():
+                self._is_revoked = True
+                self._next_store_ms = 0
+        return self._effects()
+
+    @property
+    def in_flight(self) -> int:
+        """Events that are received and not resolved, those that are held among them."""
+        return len(self._flights)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was done is stored."""
+        return not self._is_dirty and not self._is_storing
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is dispatched or on its way to the dead letters."""
+        return self._outbox.has_work
+
+    def snapshot(self) -> Snapshot:
+        """The state as it is now."""
+        return dump_state(
+            self.policy,
+            self.epoch,
+            self.tracker,
+            self._done_above,
+            self._acks.dump(self._flights),
+            self._released,
+            self.sequencer,
+            self.deduplicator,
+            self.watermark.time_ms,
+        )
+
+    # Received: decode, admit, deduplicate, sequence.
+
+    def _receive(self, batch: RawBatch, now_ms: int) -> None:
+        self._now_ms = now_ms
+        self.watermark.arrived(now_ms)
+        for row in range(len(batch)):
+            number = batch.sequence_numbers[row]
+            if number <= self.highest_received:
+                self.counts.redelivered += 1
+                continue
+            if self.highest_received >= 0:
+                self.counts.gaps += number - self.highest_received - 1
+            self.highest_received = number
+            self._is_dirty = True
+            watermark_ms = self.watermark.observe(batch.enqueued_times_ms[row])
+            for release in self.sequencer.due(watermark_ms, number):
+                self._release(release)
+            entries = decode(batch, row, self._catalogue)
+            slot = self.tracker.open(number, batch.offsets[row], len(entries))
+            done = self._done_above.pop(number, ()) if self._done_above else ()
+            for index, entry in enumerate(entries):
+                if index in done:
+                    self.tracker.resolve(slot, index)
+                else:
+                    self._enter(entry, slot, index, batch, row)
+        self._dispatch_in_turn(self._released.passed(self.highest_received))
+
+    def _enter(self, entry: Event | Rejection, slot: Slot, index: int, batch: RawBatch, row: int) -> None:
+        flight = Flight(self._next_ticket, slot, index)
+        self._next_ticket += 1
+        if isinstance(entry, Rejection):
+            self._leave_order(flight)
+            self._reject(flight, entry, entry.reason, entry.error)
+            return
+        verdict = self._admission.check(entry, batch.properties_at(row).get("aeg-event-type"))
+        if verdict is not None:
+            self._leave_order(flight)
+            if verdict.outcome is Outcome.IGNORED:
+                self._end(flight, Outcome.IGNORED, verdict.reason)
+            else:
+                self._reject(flight, entry, verdict.reason, verdict.error)
+            return
+        flight.event = entry
+        self.counts.unkeyed += entry.partition_key is None
+        if not self._is_first(flight, entry):
+            return
+        route = self._router.route(entry.type)
+        acked = self._acks.take(flight.position)
+        flight.routed = route.on_arrival | route.in_turn
+        flight.pending = flight.routed & ~acked
+        flight.in_turn = route.in_turn & ~acked
+        flight.handled = bool(acked)
+        if not flight.pending:
+            self._leave_order(flight)
+            if acked:
+                self._complete(flight)
+            else:
+                self._end(flight, Outcome.IGNORED, Reason.TYPE)
+            return
+        self.counts.ordered_by[entry.order_token.by] += 1
+        self._flights.add(flight)
+        self._dispatch_on_arrival(flight, route.on_arrival & ~acked)
+        self._sequence(flight)
+
+    def _is_first(self, flight: Flight, event: Event) -> bool:
+        """Whether the event is not a duplicate; a duplicate of one in flight waits for it."""
+        flight.print = print_ = fingerprint(event)
+        if self.deduplicator.is_duplicate(print_):
+            self._leave_order(flight)
+            self._end(flight, Outcome.DUPLICATE, None)
+            return False
+        twins = self._flights.twins(print_)
+        for twin in twins:
+            if twin.print == print_:
+                twin.followers.append((flight.slot, flight.index))
+                self._leave_order(flight)
+                return False
+        if twins or self.deduplicator.is_conflict(print_):
+            self.counts.identity_conflicts += 1
+        return True
+
+    def _sequence(self, flight: Flight) -> None:
+        """Hold an event until its turn; one that was released before a restart has had it."""
+        event = flight.event
+        assert event is not None
+        assert self.watermark.time_ms is not None
+        if self._released.is_awaited(flight.position):
+            self._dispatch_in_turn(self._released.arrive(flight))
+            return
+        if not flight.in_turn:
+            return
+        size = len(event.original)
+        number = event.position.sequence_number
+        held = Held(flight, event.object_id, event.order_token, event.type, number, size)
+        if not self.sequencer.offer(held, self.watermark.time_ms):
+            self._stale(flight)
+
+    def _release(self, release: Release[Flight]) -> None:
+        flight = release.payload
+        assert flight.event is not None
+        self._is_dirty = True
+        if release.is_stale:
+            self._stale(flight)
+            return
+        if not release.is_latest:
+            flight.event = msgspec.structs.replace(flight.event, is_latest=False)
+        self._dispatch_in_turn(self._released.release(flight, flight.event.object_id))
+
+    def _stale(self, flight: Flight) -> None:
+        """Skip the processors that do not want what comes too late; give the others the event, marked."""
+        assert flight.event is not None
+        skipping = flight.in_turn & ~self._delivers_stale
+        for index in bits(skipping):
+            self.stale_skipped[index] += 1
+        flight.is_stale = True
+        flight.pending &= ~skipping
+        flight.in_turn &= self._delivers_stale
+        if flight.in_turn:
+            flight.event = msgspec.structs.replace(flight.event, stale=True, is_latest=False)
+            self._outbox.dispatch(flight, flight.event, flight.in_turn)
+        elif not flight.pending:
+            self._complete(flight)
+
+    def _leave_order(self, flight: Flight) -> None:
+        """Let go of those that wait for an event which will not be dispatched again after a restart."""
+        if self._released.is_awaited(flight.position):
+            self._dispatch_in_turn(self._released.skip(flight.position))
+
+    # Dispatch.
+
+    def _dispatch_on_arrival(self, flight: Flight, mask: int) -> None:
+        event = flight.event
+        if not mask or event is None:
+            return
+        stale = self.sequencer.is_stale(event.object_id, event.order_token, event.type)
+        if stale or self.sequencer.is_superseded(event.object_id, event.order_token):
+            event = msgspec.structs.replace(event, stale=stale, is_latest=False)
+        self._outbox.dispatch(flight, event, mask)
+
+    def _dispatch_in_turn(self, ready: list[Flight]) -> None:
+        for flight in ready:
+            assert flight.event is not None
+            self._outbox.dispatch(flight, flight.event, flight.in_turn)
+
+    # Resolution.
+
+    def _resolve(self, result: Result) -> None:
+        flight = self._flights[result.ticket]
+        assert flight.event is not None
+        assert flight.pending >> result.processor & 1, "resolved by a processor that was done"
+        if result.verdict is Verdict.FAILED:
+            assert result.reason is not None
+            flight.dead = result.reason
+            fault = (result.reason, result.error, result.attempts)
+            self._outbox.put_aside(Letter(flight.ticket, result.processor, flight.event, *fault))
+            return
+        if result.verdict is Verdict.HANDLED:
+            flight.handled = True
+        else:
+            flight.is_stale = True
+            self.stale_skipped[result.processor] += 1
+        self._done_by(flight, result.processor)
+
+    def _put_aside(self, ticket: int, processor: int) -> None:
+        flight = self._flights[ticket]
+        self._outbox.stored(1)
+        if processor < 0:
+            self._complete(flight)
+        else:
+            self._done_by(flight, processor)
+
+    def _done_by(self, flight: Flight, processor: int) -> None:
+        self._is_dirty = True
+        self._outbox.done(processor)
+        flight.pending &= ~(1 << processor)
+        if not flight.pending:
+            self._complete(flight)
+
+    def _reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:
+        flight.dead = reason
+        self._flights.add(flight)
+        self._outbox.put_aside(Letter(flight.ticket, -1, subject, reason, error, 0))
+
+    def _complete(self, flight: Flight) -> None:
+        """Everybody is done with an event: it has its outcome, and is remembered."""
+        self._flights.discard(flight)
+        if flight.event is not None and flight.print is not None:
+            self.deduplicator.remember(flight.print, flight.event.enqueued_time_ms)
+        self._released.resolve(flight)
+        self._end(flight, *flight.outcome())
+        for slot, index in flight.followers:
+            self.counts.outcomes[Outcome.DUPLICATE, None] += 1
+            self.tracker.resolve(slot, index)
+
+    def _end(self, flight: Flight, outcome: Outcome, reason: Reason | None) -> None:
+        self._is_dirty = True
+        self.counts.outcomes[outcome, reason] += 1
+        self.tracker.resolve(flight.slot, flight.index)
+
+    # Time, storing, limits.
+
+    def _tick(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+        if not self.is_paused and not self._is_revoked and self.watermark.follow_clock(now_ms):
+            assert self.watermark.time_ms is not None
+            for release in self.sequencer.due(self.watermark.time_ms, self.highest_received):
+                self._release(release)
+        if self.watermark.time_ms is not None:
+            self.deduplicator.expire(self.watermark.time_ms)
+            self.sequencer.expire(self.watermark.time_ms - self.policy.dedupe_window_ms)
+
+    def _stored(self, stored: Stored) -> None:
+        self._now_ms = max(self._now_ms, stored.now_ms)
+        self._is_storing = False
+        self._is_dirty = self._is_dirty or not stored.ok
+        wait = max(self.policy.checkpoint_interval_ms, self.policy.checkpoint_stretch * stored.took_ms)
+        self._next_store_ms = stored.now_ms + wait
+
+    def _effects(self) -> list[Effect]:
+        effects: list[Effect] = [*self._outbox.flush()]
+        if self._is_dirty and not self._is_storing and self._now_ms >= self._next_store_ms:
+            self._is_storing, self._is_dirty = True, False
+            effects.append(StoreCheckpoint(self.snapshot()))
+        if self._should_pause() is not self.is_paused:
+            self.is_paused = not self.is_paused
+            effects.append(Pause() if self.is_paused else Resume())
+        wake_ms = self._next_wake_ms()
+        if wake_ms is not None and wake_ms != self._wake_ms:
+            effects.append(WakeAt(wake_ms))
+        self._wake_ms = wake_ms
+        return effects
+
+    def _working(self) -> int:
+        """Events that are in flight and need no further reading to be resolved."""
+        return len(self._flights) - self.sequencer.held - self._released.waiting
+
+    def _should_pause(self) -> bool:
+        """Whether a limit is reached; once paused, reading goes on when half of it is free again.
+
+        What is only held never pauses the source: it is released by reading on.
+        """
+        part = 2 if self.is_paused else 1
+        policy = self.policy
+        return (
+            self._working() * part >= policy.in_flight_max
+            or len(self.tracker) >= policy.sequencer.span_max + policy.in_flight_max
+            or self._outbox.is_full(part)
+        )
+
+    def _next_wake_ms(self) -> int | None:
+        times = []
+        if self._is_dirty and not self._is_storing:
+            times.append(self._next_store_ms)
+        due_ms = self.sequencer.next_due_ms()
+        if due_ms is not None:
+            times.append(due_ms + self.policy.idle_margin_ms)
+        return min(times, default=None)

@@ -1,0 +1,77 @@
+"""What can happen to a partition. Each stimulus carries a batch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from consumer.events import RawBatch, Reason
+
+
+class Received(msgspec.Struct, frozen=True):
+    """The source gave a batch."""
+
+    batch: RawBatch
+    now_ms: int
+    """Processing time, milliseconds since 1970."""
+
+
+class Verdict(StrEnum):
+    """How one processor ended with one event."""
+
+    HANDLED = "handled"
+    SKIPPED = "skipped"
+    """A `latest` processor got a later event of the object instead."""
+    FAILED = "failed"
+    """It is to be dead-lettered."""
+
+
+class Result(NamedTuple):
+    """One processor's last word on one event."""
+
+    ticket: int
+    processor: int
+    """Index in the pipeline's list of processors."""
+    verdict: Verdict
+    reason: Reason | None = None
+    error: str = ""
+    attempts: int = 1
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """Processors are done with events."""
+
+    results: list[Result]
+
+
+class DeadLettered(msgspec.Struct, frozen=True):
+    """Dead letters are stored durably: the tickets and processors (-1: none) of a `PutDeadLetters` effect."""
+
+    letters: list[tuple[int, int]]
+
+
+class Ticked(msgspec.Struct, frozen=True):
+    """Time went on."""
+
+    now_ms: int
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The checkpoint of a `StoreCheckpoint` effect was stored, or not."""
+
+    ok: bool
+    now_ms: int
+    took_ms: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The partition has no more events, ever: nothing need be held any longer."""
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """The partition is to be given up: nothing new is dispatched; one last checkpoint is asked for."""
+
+
+Stimulus = Received | Resolved | DeadLettered | Ticked | Stored | Ended | Revoked

@@ -1,0 +1,36 @@
+"""Read the times that producers write, without losing what orders two events.
+
+Azure writes 100 ns digits, which `datetime` cuts off, and every form of offset. So a time becomes two
+things: a `datetime` for people, and *ticks* (100 ns since 1970-01-01 UTC) for comparison.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_time(text: str) -> tuple[datetime, int] | None:
+    """Give the UTC time and its ticks, or None for what is not an RFC 3339 date-time.
+
+    A time without an offset is taken as UTC: documented Azure samples leave it out.
+    """
+    # fromisoformat also reads week dates, bare dates and packed forms; those are not ours.
+    if len(text) < 19 or text[4] != "-" or text[7] != "-" or text[10] not in "Tt ":
+        return None
+    if text[13] != ":" or text[16] != ":":
+        return None
+    try:
+        time = datetime.fromisoformat(text[:-1] + "Z" if text[-1] == "z" else text)
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+        elif time.tzinfo is not UTC:
+            time = time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    since = time - _EPOCH
+    ticks = (since.days * 86_400 + since.seconds) * 10_000_000 + since.microseconds * 10
+    if len(text) > 26 and text[19] == "." and text[26].isdecimal():
+        ticks += int(text[26])  # the seventh digit, which datetime has no room for
+    return time, ticks

@@ -1,0 +1,40 @@
+"""The watermark of a partition: log time before which nothing new is expected.
+
+It is the highest enqueued time so far, so it is a function of the log: a replay sees the same. Only on
+an idle partition may it follow the local clock, a margin behind, so that the last events are not held for
+ever; the margin has to exceed both the clocks' difference and the longest delivery delay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Watermark:
+    """Log time, milliseconds since 1970; None before the first event."""
+
+    margin_ms: int
+    time_ms: int | None = None
+    _last_arrival_ms: int | None = None
+
+    def observe(self, enqueued_time_ms: int) -> int:
+        """Note an enqueued time and give the watermark, which never falls."""
+        if self.time_ms is None or enqueued_time_ms > self.time_ms:
+            self.time_ms = enqueued_time_ms
+        return self.time_ms
+
+    def arrived(self, now_ms: int) -> None:
+        """Note that something arrived at a local time."""
+        self._last_arrival_ms = now_ms
+
+    def follow_clock(self, now_ms: int) -> bool:
+        """Let the watermark follow the local clock if the partition is idle; tell whether it moved."""
+        if self.time_ms is None:
+            return False
+        if self._last_arrival_ms is not None and now_ms - self._last_arrival_ms < self.margin_ms:
+            return False
+        if now_ms - self.margin_ms <= self.time_ms:
+            return False
+        self.time_ms = now_ms - self.margin_ms
+        return True

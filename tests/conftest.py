@@ -41,7 +41,8 @@ class Azurite(NamedTuple):
     def connection_string_with(self, key: str, *, port: int | None = None) -> str:
         """With another key, or through another port (of a proxy)."""
         url = self.account_url.replace(str(self.port), str(port or self.port))
-        return f"DefaultEndpointsProtocol={self.scheme};AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={url};"
+        account = f"AccountName={ACCOUNT};AccountKey={key}"
+        return f"DefaultEndpointsProtocol={self.scheme};{account};BlobEndpoint={url};"
 
 
 def _command() -> list[str]:

@@ -77,12 +77,14 @@ class BlobStore(BlobCheckpointStore):
 
     async def list_ownership(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
-    ) -> Iterable[Ownership]:
+    ) -> list[Ownership]:
         """Every ownership in a consumer group. Raises `StoreUnavailable`."""
         async with self._container.call():
-            return await super().list_ownership(
+            found = await super().list_ownership(
                 fully_qualified_namespace, eventhub_name, consumer_group, **kwargs
             )
+        # A listing answers None where an owner id is empty.
+        return [ownership | {"owner_id": ownership["owner_id"] or ""} for ownership in found]
 
     async def claim_ownership(self, ownership_list: Iterable[Ownership], **_: Any) -> list[Ownership]:
         """Claim partitions; gives the claims that won, with their new version. Raises `StoreUnavailable`.

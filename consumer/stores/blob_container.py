@@ -11,6 +11,7 @@ whether it was itself that got through.
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.eventhub.extensions.checkpointstoreblobaio._vendor.storage.blob.aio import ContainerClient
 
 from consumer.errors import ConfigurationError, FenceLost, StoreUnavailable
@@ -32,6 +34,7 @@ REQUEST_TIMEOUT_S = 10.0
 LISTING_TIMEOUT_S = 120.0
 """How long a listing may take, all its pages together."""
 _READ_RETRIES_MAX = 2
+_BODY_AT_ONCE_MAX_BYTES = 1_048_576
 _API_VERSION = "2019-07-07"  # the checkpoint store's own: every cloud, gateway and emulator speaks it
 _WRITE_ID = "inturnwrite"
 _NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
@@ -223,20 +226,28 @@ def _meaning(error: AzureError) -> str:
     return f"no answer ({type(error).__name__}: {first_line[:300]})."
 
 
+class _Transport(AioHttpTransport):  # type: ignore[misc] # azure.core loads it lazily, untyped
+    """Sends large bodies piece by piece, so that the event loop turns meanwhile."""
+
+    def _get_request_data(self, request: Any) -> Any:
+        data = super()._get_request_data(request)
+        return io.BytesIO(data) if isinstance(data, bytes) and len(data) > _BODY_AT_ONCE_MAX_BYTES else data
+
+
 def _options(ca_file: Path | None) -> dict[str, Any]:
-    options: dict[str, Any] = {
+    return {
         "api_version": _API_VERSION,
-        "connection_timeout": REQUEST_TIMEOUT_S / 2,
-        "read_timeout": REQUEST_TIMEOUT_S,
+        "transport": _Transport(
+            connection_timeout=REQUEST_TIMEOUT_S / 2,
+            read_timeout=REQUEST_TIMEOUT_S,
+            connection_verify=True if ca_file is None else str(ca_file),
+        ),
         # Reads and unconditional calls; put() allows itself none.
         "retry_total": _READ_RETRIES_MAX,
         "initial_backoff": 1,
         "increment_base": 2,
         "random_jitter_range": 1,
     }
-    if ca_file is not None:
-        options["connection_verify"] = str(ca_file)
-    return options
 
 
 def _read_secret(path: Path) -> str:

@@ -128,7 +128,9 @@ class SqliteFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)
         try:
+            connection.execute("BEGIN")  # one view: another process may be creating it this moment
             self._recognise(connection)  # before anything that would write to a file that is not ours
+            connection.execute("ROLLBACK")
             self._use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous=FULL")
             self._create_schema(connection)

@@ -5,7 +5,8 @@ InturnError
  │   └─ ProcessorSettingsError  …of one processor
  ├─ TemporaryError          nobody yet: it may heal, and is retried           exit 75
  │   ├─ SourceUnavailable   the hub does not answer, or refuses us
- │   └─ StoreUnavailable    the checkpoint or dead-letter store does not answer
+ │   ├─ StoreUnavailable    the checkpoint or dead-letter store does not answer
+ │   └─ PortTaken           another program listens where we want to
  ├─ FenceLost               nobody: another owner has the partition; we fall silent
  └─ CorruptState            the operator: stored state cannot be read; nothing was overwritten   exit 75
 
@@ -42,6 +43,10 @@ class SourceUnavailable(TemporaryError):
 
 class StoreUnavailable(TemporaryError):
     """The store does not answer or refuses us: no container, no rights, disk full."""
+
+
+class PortTaken(TemporaryError):
+    """Another program listens on the port; it may be an earlier inturn that is still draining."""
 
 
 class FenceLost(InturnError):

@@ -1,0 +1,304 @@
+"""Every metric of inturn: its name, its labels, where its number comes from, and what to do about it.
+
+Names follow OpenTelemetry's messaging conventions as Prometheus spells them where there is one, and
+begin with ``inturn_`` where there is none. Labels are closed lists: partitions, configured processors,
+and the enumerations in `consumer.events`. What partitions count is labelled ``partition`` everywhere, so
+that all of it can be joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Generic, NamedTuple, TypeVar
+
+from consumer.events import OrderedBy, Outcome, Reason
+from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
+
+S = TypeVar("S")
+
+
+class Kind(StrEnum):
+    """What Prometheus may do with a metric's numbers."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Metric(NamedTuple, Generic[S]):
+    """One metric, read from a status of type `S`."""
+
+    name: str
+    """As it is exposed, with ``_total`` for a counter."""
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    """What it means, and what to do when it is not as it should be."""
+    read: Callable[[S], float | None]
+    """None leaves the sample out: the number is not known."""
+
+
+class Breakdown(NamedTuple):
+    """A counter of partitions that is split by a closed list of label values."""
+
+    name: str
+    labels: tuple[str, ...]
+    help: str
+    read: Callable[[PartitionStatus], Mapping[str, int]]
+    values: Mapping[str, tuple[str, ...]]
+    """From the status's key to label values. Keys that are not here are counted under `other`."""
+    other: tuple[str, ...]
+
+
+def _partition(
+    name: str, text: str, read: Callable[[PartitionStatus], float | None], kind: Kind = Kind.GAUGE
+) -> Metric[PartitionStatus]:
+    return Metric(name, kind, ("partition",), text, read)
+
+
+def _processor(
+    name: str, text: str, read: Callable[[ProcessorStatus], float | None], kind: Kind = Kind.GAUGE
+) -> Metric[ProcessorStatus]:
+    return Metric(name, kind, ("processor",), text, read)
+
+
+PARTITION_STATES = ("reading", "paused", "draining", "halted")
+ENGINE_STATES = ("starting", "running", "draining", "stopped")
+
+_IGNORED = (Reason.TOPIC, Reason.TYPE, Reason.CONTROL)
+_OUTCOMES: dict[str, tuple[str, ...]] = {
+    **{outcome.value: (outcome.value, "") for outcome in (Outcome.HANDLED, Outcome.DUPLICATE, Outcome.STALE)},
+    **{f"{Outcome.IGNORED}:{reason}": (Outcome.IGNORED.value, reason.value) for reason in _IGNORED},
+    **{
+        f"{Outcome.DEAD_LETTERED}:{reason}": (Outcome.DEAD_LETTERED.value, reason.value)
+        for reason in Reason
+        if reason not in _IGNORED
+    },
+}
+
+EVENTS = Breakdown(
+    "inturn_events_total",
+    ("outcome", "reason"),
+    "Events by the outcome they reached. handled is the work done; a rising dead_lettered wants "
+    "`inturn dlq list`; ignored that you did not expect wants a look at `topics` and `types`.",
+    lambda partition: partition.outcomes,
+    _OUTCOMES,
+    ("other", "other"),
+)
+ORDERED_BY = Breakdown(
+    "inturn_events_ordered_total",
+    ("ordered_by",),
+    "Events by what they were ordered by. Much `arrival` means that nothing in the events shows their order: "
+    "configure an order token for the type.",
+    lambda partition: partition.ordered_by,
+    {by.value: (by.value,) for by in OrderedBy},
+    ("other",),
+)
+
+PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
+    _partition(
+        "messaging_client_consumed_messages_total",
+        "Events received from the hub. Flat while the lag is above zero: the partition is stuck, see /livez.",
+        lambda p: sum(p.outcomes.values()) + p.in_flight,
+        Kind.COUNTER,
+    ),
+    _partition(
+        "messaging_eventhubs_consumer_lag",
+        "Sequence numbers between the newest event in the partition and the checkpoint. "
+        "Rising for longer than "
+        "a burst lasts: add replicas or workers, or look for the processor that is busy.",
+        lambda p: p.lag,
+    ),
+    _partition(
+        "inturn_in_flight_events",
+        "Events received and not resolved. At its limit the partition is paused: a processor "
+        "is slow or failing.",
+        lambda p: p.in_flight,
+    ),
+    _partition(
+        "inturn_held_events",
+        "Events held until their turn is certain. At its limit the partition is paused: shorten the reorder "
+        "window or raise the limit.",
+        lambda p: p.held,
+    ),
+    _partition(
+        "inturn_held_bytes",
+        "Memory held by events that wait for their turn. At its limit the partition is paused.",
+        lambda p: p.held_bytes,
+    ),
+    _partition(
+        "inturn_checkpoint_age_seconds",
+        "Since the last successful checkpoint write, or the assignment. High with events in "
+        "flight: the store "
+        "does not answer or an event does not finish; a crash now would repeat that much.",
+        lambda p: p.checkpoint_age_s,
+    ),
+    _partition(
+        "inturn_partition_heartbeat_age_seconds",
+        "Since the partition's task last turned. Above its limit /livez fails and the process "
+        "should be restarted.",
+        lambda p: p.heartbeat_age_s,
+    ),
+    _partition(
+        "inturn_checkpoint_sequence_number",
+        "Sequence number up to which everything is resolved. Standing still while the lag rises: one event "
+        "does not finish; `inturn status` names the processor.",
+        lambda p: p.checkpoint,
+    ),
+    _partition(
+        "inturn_objects",
+        "Objects whose last released order token is remembered. Growth without end makes snapshots large.",
+        lambda p: p.objects,
+    ),
+    _partition(
+        "inturn_identities",
+        "Identities remembered to recognise duplicates. At its cap the oldest are forgotten early.",
+        lambda p: p.identities,
+    ),
+    _partition(
+        "inturn_redelivered_total",
+        "Messages that the client library delivered again and that were dropped. Harmless; "
+        "many mean a bad link.",
+        lambda p: p.redelivered,
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_gaps_total",
+        "Sequence numbers that never came. Above zero, events were lost before they were read: the hub's "
+        "retention is shorter than the lag, or the hub was recreated.",
+        lambda p: p.gaps,
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_unkeyed_total",
+        "Events without a partition key. Their object's order is not safe on a hub with "
+        "several partitions: set "
+        "the delivery property PartitionKey on the Event Grid subscription.",
+        lambda p: p.unkeyed,
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_identity_conflicts_total",
+        "Events with the identity of another and different data. Both were processed; ask the producer why.",
+        lambda p: p.identity_conflicts,
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_incomparable_total",
+        "Events whose order token cannot be compared with that of their object's last event. "
+        "Arrival order stood: "
+        "configure one kind of order token for the type.",
+        lambda p: p.incomparable,
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_identities_evicted_total",
+        "Identities forgotten before their time. A late duplicate could be processed twice: raise the cap.",
+        lambda p: p.identities_evicted,
+        Kind.COUNTER,
+    ),
+)
+
+PROCESSOR_METRICS: tuple[Metric[ProcessorStatus], ...] = (
+    _processor(
+        "inturn_processor_queued_events",
+        "Events waiting in the processor's lanes. At its limit the source is paused: raise the concurrency.",
+        lambda p: p.queued,
+    ),
+    _processor(
+        "inturn_processor_running_events",
+        "Events inside an attempt now. Always at the concurrency: the processor is what limits the flow.",
+        lambda p: p.running,
+    ),
+    _processor(
+        "inturn_processor_handled_total",
+        "Events the processor handled. Flat while it has events queued: its receiver is down, "
+        "see last_error.",
+        lambda p: p.handled,
+        Kind.COUNTER,
+    ),
+    _processor(
+        "inturn_processor_attempts_failed_total",
+        "Attempts that did not succeed and are retried by policy. Rising: its receiver is "
+        "failing or too slow.",
+        lambda p: p.attempts_failed,
+        Kind.COUNTER,
+    ),
+    _processor(
+        "inturn_processor_dead_lettered_total",
+        "Events the processor gave up. Mend the cause, then `inturn dlq redrive`.",
+        lambda p: p.dead_lettered,
+        Kind.COUNTER,
+    ),
+    _processor(
+        "inturn_processor_stale_skipped_total",
+        "Events skipped because a later one of their object was already released. Many: widen "
+        "the reorder window.",
+        lambda p: p.stale_skipped,
+        Kind.COUNTER,
+    ),
+    _processor(
+        "inturn_processor_busy_seconds_total",
+        "Time spent inside attempts. Its rate is the mean number of lanes at work.",
+        lambda p: p.busy_s,
+        Kind.COUNTER,
+    ),
+)
+
+ENGINE_METRICS: tuple[Metric[EngineStatus], ...] = (
+    Metric(
+        "inturn_ready",
+        Kind.GAUGE,
+        (),
+        "1 if ready to work; /readyz says in sentences why not.",
+        lambda e: float(e.ready and not e.not_ready),
+    ),
+    Metric(
+        "inturn_uptime_seconds",
+        Kind.GAUGE,
+        (),
+        "Since the start. Often near zero: it crashes.",
+        lambda e: e.uptime_s,
+    ),
+    Metric(
+        "inturn_partitions_owned",
+        Kind.GAUGE,
+        (),
+        "Partitions this process owns. The sum over all replicas must be the number in the hub; a surplus "
+        "replica owns none, which is fine.",
+        lambda e: len(e.partitions),
+    ),
+    Metric(
+        "inturn_dead_letters",
+        Kind.GAUGE,
+        (),
+        "Dead letters in the store, absent if it cannot be asked. Above zero: `inturn dlq "
+        "list`, then redrive or "
+        "purge.",
+        lambda e: e.dead_letters,
+    ),
+    Metric(
+        "inturn_objects_spread",
+        Kind.GAUGE,
+        (),
+        "Objects seen on more than one partition: their order is not safe. Set the partition key on the "
+        "subscription, or re-key with the forward processor or the Faust engine.",
+        lambda e: e.objects_spread,
+    ),
+)
+
+PARTITION_STATE = (
+    "inturn_partition_state",
+    "1 for the state a partition is in. halted wants an operator now.",
+)
+WATERMARK_AGE = (
+    "inturn_watermark_age_seconds",
+    "How far the partition's log time is behind the clock. High with a high lag: events act late.",
+)
+ENGINE_STATE = ("inturn_engine_state", "1 for the state the process is in.")
+BUILD_INFO = ("inturn_build_info", "Always 1; the labels say what runs.")
+PROCESS_DURATION = (
+    "messaging_process_duration_seconds",
+    "Time an event took in an attempt of a processor. Near the deadline: raise it, or mend the receiver.",
+)

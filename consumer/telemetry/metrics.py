@@ -1,0 +1,167 @@
+"""Renders an `EngineStatus` for Prometheus, at scrape time, from plain numbers.
+
+Nothing is counted here. The engine counts in plain integers; a scrape reads them once, on the event loop.
+The one exception is `ProcessDurations`, which is fed once per chunk. Every `Metrics` has a registry
+of its own, so that several can live in one process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from platform import python_version
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from consumer.status import EngineStatus, PartitionStatus
+from consumer.telemetry import metric_definitions as definitions
+from consumer.telemetry.durations import AttemptOutcome, ProcessDurations
+from consumer.telemetry.metric_definitions import Breakdown, Kind
+from consumer.telemetry.totals import FoldedTotals
+
+__all__ = ["AttemptOutcome", "Metrics", "ProcessDurations"]
+
+_COUNTERS = tuple(metric for metric in definitions.PARTITION_METRICS if metric.kind is Kind.COUNTER)
+_GAUGES = tuple(metric for metric in definitions.PARTITION_METRICS if metric.kind is Kind.GAUGE)
+_BREAKDOWNS = (definitions.EVENTS, definitions.ORDERED_BY)
+
+
+class Metrics:
+    """The metrics of one engine.
+
+    `status` is asked once per scrape. The engine calls `retire` when it gives a partition up, and
+    `durations.observe` when a chunk is done.
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], EngineStatus],
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.durations = ProcessDurations()
+        self.registry = CollectorRegistry()
+        self._collector = _StatusCollector(status, now_ms, self.durations)
+        self.registry.register(self._collector)
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def retire(self, partition: PartitionStatus) -> None:
+        """Keep the counts of an assignment that ends.
+
+        Call it with the last status of the partition, in the same step (without an await between) in
+        which the partition leaves what `status` returns: then its totals are exact. Without this call
+        they still never fall, but what came after the last scrape is missing from them.
+        """
+        self._collector.totals.retire(partition.partition, _counts(partition))
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type, in the format that a scraper's ``Accept`` header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+class _StatusCollector(Collector):
+    def __init__(
+        self, status: Callable[[], EngineStatus], now_ms: Callable[[], int], durations: ProcessDurations
+    ) -> None:
+        self._status = status
+        self._now_ms = now_ms
+        self._durations = durations
+        self.totals = FoldedTotals()
+
+    def describe(self) -> Iterable[Metric]:
+        """No names: what is registered beside this is fixed, and `collect` would ask the engine too early."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, with what is known now."""
+        status = self._status()
+        self.totals.observe({p.partition: _counts(p) for p in status.partitions})
+        yield from self._of_engine(status)
+        yield from self._of_partitions(status.partitions)
+        yield from self._of_totals()
+        yield from _of_processors(status)
+        yield self._of_durations()
+
+    def _of_engine(self, status: EngineStatus) -> Iterator[Metric]:
+        for metric in definitions.ENGINE_METRICS:
+            family = GaugeMetricFamily(metric.name, metric.help)
+            _add(family, (), metric.read(status))
+            yield family
+        state = GaugeMetricFamily(*definitions.ENGINE_STATE, labels=("state",))
+        for name in definitions.ENGINE_STATES:
+            _add(state, (name,), status.state == name)
+        yield state
+        build = GaugeMetricFamily(*definitions.BUILD_INFO, labels=("version", "python"))
+        _add(build, (status.version, python_version()), 1)
+        yield build
+
+    def _of_partitions(self, partitions: list[PartitionStatus]) -> Iterator[Metric]:
+        for metric in _GAUGES:
+            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for partition in partitions:
+                _add(family, (partition.partition,), metric.read(partition))
+            yield family
+        age = GaugeMetricFamily(*definitions.WATERMARK_AGE, labels=("partition",))
+        state = GaugeMetricFamily(*definitions.PARTITION_STATE, labels=("partition", "state"))
+        for partition in partitions:
+            if partition.watermark_ms is not None:
+                _add(age, (partition.partition,), max(0, self._now_ms() - partition.watermark_ms) / 1_000)
+            for name in definitions.PARTITION_STATES:
+                _add(state, (partition.partition, name), partition.state == name)
+        yield from (age, state)
+
+    def _of_totals(self) -> Iterator[Metric]:
+        totals = list(self.totals)
+        for metric in _COUNTERS:
+            family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for partition, counts in totals:
+                _add(family, (partition,), counts.get(metric.name, 0))
+            yield family
+        for breakdown in _BREAKDOWNS:
+            family = CounterMetricFamily(breakdown.name, breakdown.help, labels=breakdown.labels)
+            for values in (*breakdown.values.values(), breakdown.other):
+                # Shown at zero from the start: a rate needs a first sample to see the first event.
+                _add(family, values, sum(counts.get((breakdown.name, values), 0) for _, counts in totals))
+            yield family
+
+    def _of_durations(self) -> Metric:
+        family = HistogramMetricFamily(*definitions.PROCESS_DURATION, labels=("processor", "outcome"))
+        for processor, outcome, buckets, sum_s in self._durations:
+            family.add_metric((processor, outcome), buckets, sum_s)
+        return family
+
+
+def _of_processors(status: EngineStatus) -> Iterator[Metric]:
+    for metric in definitions.PROCESSOR_METRICS:
+        build = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+        family = build(metric.name, metric.help, labels=metric.labels)
+        for processor in status.processors:
+            _add(family, (processor.name,), metric.read(processor))
+        yield family
+
+
+def _counts(partition: PartitionStatus) -> dict[Hashable, float]:
+    """The counters of a partition by their name, or by name and label values."""
+    counts: dict[Hashable, float] = {metric.name: metric.read(partition) or 0 for metric in _COUNTERS}
+    for breakdown in _BREAKDOWNS:
+        for values, count in _split(breakdown, partition):
+            key = (breakdown.name, values)
+            counts[key] = counts.get(key, 0) + count
+    return counts
+
+
+def _split(breakdown: Breakdown, partition: PartitionStatus) -> Iterator[tuple[tuple[str, ...], int]]:
+    for key, count in breakdown.read(partition).items():
+        yield breakdown.values.get(key, breakdown.other), count
+
+
+def _add(
+    family: CounterMetricFamily | GaugeMetricFamily, labels: tuple[str, ...], value: float | None
+) -> None:
+    if value is not None:
+        family.add_metric(labels, float(value))

@@ -97,7 +97,8 @@ class AdminServer:
         place = f"{self._host}:{self._wanted_port}"
         if error.errno == errno.EADDRINUSE:
             return PortTaken(
-                f"The admin port {place} is taken by another program. Stop it, or choose another port (0: any)."
+                f"The admin port {place} is taken by another program. "
+                "Stop it, or choose another port (0: any)."
             )
         return ConfigurationError(f"The admin port cannot listen on {place}: {error.strerror or error}.")
 
@@ -158,7 +159,7 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 async def _local_names_only(
     request: web.Request, handler: Callable[[web.Request], object]
 ) -> web.StreamResponse:
-    """Refuse a foreign name that was made to point at loopback (DNS rebinding): a web page must not read us."""
+    """Refuse foreign names that were made to point at loopback, so that no web page can read us."""
     name = re.sub(r":\d+$", "", request.host).strip("[]").lower()
     if name not in _LOCAL_NAMES and not _is_loopback(name):
         raise web.HTTPForbidden(text="Ask for localhost or a loopback address.")

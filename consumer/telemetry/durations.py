@@ -17,7 +17,7 @@ class AttemptOutcome(StrEnum):
     HANDLED = "handled"
     RETRY = "retry"
     REJECTED = "rejected"
-    FAULT = "fault"
+    FAILED = "failed"
     TIMEOUT = "timeout"
     OTHER = "other"
     """Whatever else a caller says: a label must not grow with what is put into it."""

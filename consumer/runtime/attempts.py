@@ -1,0 +1,177 @@
+"""One processor and one event, or one chunk of events, until there is a verdict.
+
+This is the processor boundary: whatever a processor raises ends here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import structlog
+
+from consumer.core.flights import ProcessorPlan
+from consumer.core.idempotency import idempotency_key
+from consumer.core.retry import RetryPolicy
+from consumer.core.stimuli import Verdict
+from consumer.events import Event, Reason
+from consumer.processor import BatchProcessor, Context, Processor, Reject, Retry
+from consumer.runtime.clock import Clock
+
+_log = structlog.get_logger("inturn.processor")
+
+Observer = Callable[[str, str, float, int], None]
+"""Told after every attempt: processor, result, seconds, number of events."""
+
+
+@dataclass(slots=True)
+class ProcessorCounts:
+    """What one processor did, over all partitions, since the start."""
+
+    queued: int = 0
+    running: int = 0
+    handled: int = 0
+    attempts_failed: int = 0
+    dead_lettered: int = 0
+    busy_s: float = 0.0
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class RunningProcessor:
+    """A processor with the policy that it is run by."""
+
+    plan: ProcessorPlan
+    type: str
+    target: Processor | BatchProcessor
+    retry: RetryPolicy
+    group: str
+    """The consumer group, a part of every idempotency key."""
+    concurrency: int = 8
+    chunk_max: int = 100
+    """Events that a batch processor is given at once."""
+    deadline_s: float = 30.0
+    """For one attempt; then it is cancelled and counts as failed."""
+    observe: Observer = lambda _processor, _result, _seconds, _count: None
+    counts: ProcessorCounts = field(default_factory=ProcessorCounts)
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether it is given chunks."""
+        return isinstance(self.target, BatchProcessor)
+
+    def key_of(self, event: Event) -> str:
+        """The idempotency key of the processor's effect for an event."""
+        return idempotency_key(self.group, self.plan.name, event)
+
+
+class Ending(NamedTuple):
+    """How it ended for one event."""
+
+    verdict: Verdict
+    reason: Reason | None = None
+    error: str = ""
+    attempts: int = 1
+
+
+HANDLED = Ending(Verdict.HANDLED)
+
+
+class _Fault(NamedTuple):
+    """A failed attempt."""
+
+    error: str
+    after_s: float | None = None
+    is_final: bool = False
+
+
+async def run_attempts(processor: RunningProcessor, events: Sequence[Event], clock: Clock) -> list[Ending]:
+    """Attempt until there is a verdict on every event. Never raises, but for being cancelled itself.
+
+    What a chunk cannot do together is tried for each event alone, so that one bad event costs only itself.
+    """
+    failed = 0
+    while True:
+        fault = await _attempt(processor, events, failed + 1, clock)
+        if fault is None:
+            processor.counts.handled += len(events)
+            return [HANDLED] * len(events)
+        failed += 1
+        wait_s = None if fault.is_final else processor.retry.wait_s(failed, clock.jitter(), fault.after_s)
+        if wait_s is None:
+            break
+        await asyncio.sleep(wait_s)
+    if len(events) > 1:
+        return [(await run_attempts(processor, [event], clock))[0] for event in events]
+    reason = Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT
+    processor.counts.dead_lettered += 1
+    return [Ending(Verdict.FAILED, reason, fault.error, failed)]
+
+
+async def _attempt(
+    processor: RunningProcessor, events: Sequence[Event], attempt: int, clock: Clock
+) -> _Fault | None:
+    context = Context(processor.plan.name, attempt, events, processor.key_of)
+    counts = processor.counts
+    counts.running += 1
+    started_s = clock.monotonic_s()
+    fault: _Fault | None = None
+    try:
+        fault = await _call(processor, events, context)
+    finally:
+        counts.running -= 1
+        took_s = clock.monotonic_s() - started_s
+        counts.busy_s += took_s
+    if fault is None:
+        processor.observe(processor.plan.name, "handled", took_s, len(events))
+        return None
+    counts.attempts_failed += 1
+    counts.last_error = fault.error
+    processor.observe(processor.plan.name, "rejected" if fault.is_final else "failed", took_s, len(events))
+    _log.warning(
+        "An attempt failed.",
+        processor=processor.plan.name,
+        attempt=attempt,
+        events=len(events),
+        partition=events[0].position.partition,
+        sequence_number=events[0].position.sequence_number,
+        error=fault.error,
+    )
+    return fault
+
+
+async def _call(processor: RunningProcessor, events: Sequence[Event], context: Context) -> _Fault | None:
+    target = processor.target
+    try:
+        async with asyncio.timeout(processor.deadline_s) as deadline:
+            if isinstance(target, BatchProcessor):
+                await target.process_batch(events, context)
+            else:
+                await target(events[0], context)
+    except Reject as verdict:
+        return _Fault(_describe(verdict, "rejected by the processor"), is_final=True)
+    except Retry as request:
+        return _Fault(_describe(request, "the processor asked to be given it again"), request.after_s)
+    except TimeoutError as error:
+        if deadline.expired():
+            return _Fault(f"no result within the deadline of {processor.deadline_s:g} s")
+        return _Fault(_describe(error))
+    except asyncio.CancelledError as error:
+        # Being cancelled ourselves is not the processor's fault; a cancellation of its own is.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _Fault(_describe(error, "the processor was cancelled from inside"))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the processor boundary
+        return _Fault(_describe(error))
+    return None
+
+
+def _describe(error: BaseException, otherwise: str = "") -> str:
+    """One line for a person: what was raised, without a trace."""
+    if isinstance(error, (Reject, Retry)):
+        return (str(error) or otherwise)[:1_000]
+    text = f"{type(error).__name__}: {error}" if str(error) else otherwise or type(error).__name__
+    return " ".join(text.split())[:1_000]

@@ -1,0 +1,297 @@
+"""The engine: what a source talks to, for all partitions of this process.
+
+It assigns a partition (load the state, fence it, start a runner), hands batches over, and revokes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from consumer.core.admission import Admission
+from consumer.core.catalogue import Catalogue
+from consumer.core.pipeline import Pipeline
+from consumer.core.policy import PipelinePolicy
+from consumer.core.snapshot import encode
+from consumer.errors import CorruptState, FenceLost, InturnError, StoreUnavailable
+from consumer.events import NOTHING_DONE, Checkpoint, ObjectId, PartitionId, RawBatch
+from consumer.runtime.assignment import adopt
+from consumer.runtime.attempts import RunningProcessor
+from consumer.runtime.clock import Clock
+from consumer.runtime.partition import PartitionRunner
+from consumer.runtime.writers import CheckpointWriter, DeadLetterWriter
+from consumer.sources import Source
+from consumer.status import EngineStatus, ProcessorStatus
+from consumer.stores import CheckpointStore, DeadLetterStore
+
+_log = structlog.get_logger("inturn.engine")
+
+_SPREAD_OBJECTS_MAX = 100_000
+"""Objects watched for turning up on a second partition; later ones are not watched."""
+_COUNT_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """What an engine is put together from."""
+
+    source: Source
+    checkpoints: CheckpointStore
+    dead_letters: DeadLetterStore
+    processors: Sequence[RunningProcessor]
+    admission: Admission
+    catalogue: Catalogue
+    policy: PipelinePolicy
+    name_partition: Callable[[str], PartitionId]
+    """The full name of a partition, as the stores know it."""
+    source_name: str
+    """For a person; no secret in it."""
+    version: str
+    drain_timeout_s: float = 20.0
+
+
+class Engine:
+    """Runs the partitions of this process. Is the `Intake` of its source."""
+
+    def __init__(self, parts: EngineParts, clock: Clock) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._runners: dict[str, PartitionRunner] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._state = "starting"
+        self._started_s = clock.monotonic_s()
+        self._halted: dict[str, str] = {}
+        self._dead_letters: int | None = None
+        self._partition_of: dict[ObjectId, str] = {}
+        self._spread: set[ObjectId] = set()
+        self._is_draining = asyncio.Event()
+        self._failure: InturnError | None = None
+        self._outcomes: Counter[str] = Counter()
+        self._stale_skipped = [0] * len(parts.processors)
+        self.was_clean = True
+        """Whether every drain finished what was in flight and stored the checkpoint."""
+
+    # Running.
+
+    async def run(self) -> None:
+        """Run until the source has ended, or `drain` was asked for and is through.
+
+        Raises what the source raised, after what was in flight is finished and stored.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            counting = tasks.create_task(self._count_dead_letters(), name="count dead letters")
+            self._state = "running"
+            reading = tasks.create_task(self._read(), name="source")
+            draining = tasks.create_task(self._is_draining.wait(), name="wait for drain")
+            await asyncio.wait((reading, draining), return_when=asyncio.FIRST_COMPLETED)
+            draining.cancel()
+            await self._drain()
+            await self._parts.source.close()
+            await asyncio.wait((reading,))
+            counting.cancel()
+        self._state = "stopped"
+        if self._failure is not None:
+            raise self._failure
+
+    async def _read(self) -> None:
+        try:
+            await self._parts.source.run(self)
+        except InturnError as error:
+            self._failure = error
+
+    def drain(self) -> None:
+        """Ask for a graceful stop: take nothing new, finish what is in flight, checkpoint, release."""
+        self._is_draining.set()
+
+    def hurry(self) -> None:
+        """Wait no longer for what is in flight; the checkpoint is stored all the same."""
+        self._is_draining.set()
+        for runner in self._runners.values():
+            runner.hurry()
+
+    async def _drain(self) -> None:
+        self._state = "draining"
+        self._parts.source.stop()
+        partitions = list(self._runners)
+        results = await asyncio.gather(*(self._retire(partition) for partition in partitions))
+        self.was_clean = self.was_clean and all(results)
+
+    async def _retire(self, partition: str) -> bool:
+        runner = self._runners.get(partition)
+        if runner is None:
+            return True
+        result = await runner.drain(self._parts.drain_timeout_s)
+        if self._runners.get(partition) is runner:
+            del self._runners[partition]
+            self._keep_totals(runner)
+        _log.info(
+            "A partition was drained.",
+            partition=partition,
+            checkpoint=runner.pipeline.tracker.checkpoint.sequence_number,
+            complete=result,
+        )
+        return result
+
+    # Intake.
+
+    async def assigned(self, partition: str, *, start: Checkpoint | None = None) -> Checkpoint:
+        """Take a partition; see `consumer.sources.Intake`."""
+        parts = self._parts
+        if self._is_draining.is_set() or self._tasks is None:
+            raise FenceLost("This process is stopping and takes no more partitions.")
+        if partition in self._runners:
+            await self._give_up(partition, lost=False)
+        name = parts.name_partition(partition)
+        try:
+            stored = await parts.checkpoints.load(name)
+            snapshot = adopt(stored, start or NOTHING_DONE, parts.policy, partition)
+            fence = await parts.checkpoints.save(name, snapshot.checkpoint, encode(snapshot), stored.fence)
+        except CorruptState as error:
+            self._halted[partition] = str(error)
+            _log.error(
+                "A partition is halted; nothing was overwritten.", partition=partition, error=str(error)
+            )
+            raise
+        except (StoreUnavailable, FenceLost) as error:
+            _log.warning("A partition could not be taken.", partition=partition, error=str(error))
+            raise
+        self._halted.pop(partition, None)
+        plans = [processor.plan for processor in parts.processors]
+        runner = PartitionRunner(
+            partition,
+            Pipeline(parts.policy, plans, parts.admission, parts.catalogue, snapshot),
+            parts.processors,
+            CheckpointWriter(parts.checkpoints, name, fence),
+            DeadLetterWriter(parts.dead_letters, name, [plan.name for plan in plans], self._clock),
+            self._clock,
+        )
+        is_running = asyncio.Event()
+        self._tasks.create_task(runner.run(is_running), name=f"partition {partition}")
+        await is_running.wait()
+        self._runners[partition] = runner
+        _log.info(
+            "A partition was assigned.",
+            partition=partition,
+            checkpoint=snapshot.checkpoint.sequence_number,
+            epoch=snapshot.epoch,
+        )
+        return snapshot.checkpoint
+
+    async def received(self, batch: RawBatch) -> None:
+        """Take a batch; see `consumer.sources.Intake`."""
+        runner = self._runners.get(batch.partition)
+        if runner is None or self._is_draining.is_set():
+            return
+        await runner.receive(batch)
+        self._watch_spread(runner)
+
+    async def ended(self, partition: str) -> None:
+        """Finish a partition that has no more events; see `consumer.sources.Intake`."""
+        runner = self._runners.get(partition)
+        if runner is not None:
+            await runner.end()
+
+    async def revoked(self, partition: str, *, lost: bool) -> None:
+        """Give a partition up; see `consumer.sources.Intake`."""
+        self._halted.pop(partition, None)
+        await self._give_up(partition, lost=lost)
+
+    def is_paused(self, partition: str) -> bool:
+        """Whether a partition takes nothing at the moment."""
+        runner = self._runners.get(partition)
+        return runner is not None and runner.is_paused
+
+    async def _give_up(self, partition: str, *, lost: bool) -> None:
+        if not lost:
+            self.was_clean = await self._retire(partition) and self.was_clean
+            return
+        runner = self._runners.pop(partition, None)
+        if runner is not None:
+            runner.abandon()
+            self._keep_totals(runner)
+            _log.warning("A partition was lost to another owner.", partition=partition)
+
+    # Watching.
+
+    def _keep_totals(self, runner: PartitionRunner) -> None:
+        self._outcomes.update(runner.outcomes())
+        for index, count in enumerate(runner.pipeline.stale_skipped):
+            self._stale_skipped[index] += count
+
+    def _watch_spread(self, runner: PartitionRunner) -> None:
+        """Notice objects that turn up on a second partition: their events cannot be put in order."""
+        fresh = runner.pipeline.sequencer.new_objects
+        for object_id in fresh:
+            other = self._partition_of.get(object_id)
+            if other is None:
+                if len(self._partition_of) < _SPREAD_OBJECTS_MAX:
+                    self._partition_of[object_id] = runner.partition
+            elif other != runner.partition and object_id not in self._spread:
+                if not self._spread:
+                    _log.warning(
+                        "The events of one object come on several partitions: their order cannot be kept. "
+                        "Set the delivery property PartitionKey on the event subscription.",
+                        partitions=[other, runner.partition],
+                    )
+                self._spread.add(object_id)
+        fresh.clear()
+
+    async def _count_dead_letters(self) -> None:
+        while True:
+            try:
+                self._dead_letters = await self._parts.dead_letters.count()
+            except InturnError:
+                self._dead_letters = None
+            await asyncio.sleep(_COUNT_EVERY_S)
+
+    def status(self) -> EngineStatus:
+        """What the process says of itself."""
+        not_ready = [f"Partition {partition} is halted: {why}" for partition, why in self._halted.items()]
+        if self._state != "running":
+            not_ready.append(f"inturn is {self._state}.")
+        return EngineStatus(
+            version=self._parts.version,
+            state=self._state,
+            ready=not not_ready,
+            not_ready=not_ready,
+            uptime_s=self._clock.monotonic_s() - self._started_s,
+            source=self._parts.source_name,
+            dead_letters=self._dead_letters,
+            objects_spread=len(self._spread),
+            outcomes=self._outcomes_now(),
+            partitions=[self._runners[key].status() for key in sorted(self._runners, key=_natural)],
+            processors=[self._processor_status(index) for index in range(len(self._parts.processors))],
+        )
+
+    def _outcomes_now(self) -> dict[str, int]:
+        total = Counter(self._outcomes)
+        for runner in self._runners.values():
+            total.update(runner.outcomes())
+        return dict(total)
+
+    def _processor_status(self, index: int) -> ProcessorStatus:
+        processor = self._parts.processors[index]
+        counts, plan = processor.counts, processor.plan
+        skipped = sum(runner.pipeline.stale_skipped[index] for runner in self._runners.values())
+        return ProcessorStatus(
+            name=plan.name,
+            type=processor.type,
+            delivery=plan.delivery.value,
+            queued=counts.queued,
+            running=counts.running,
+            handled=counts.handled,
+            attempts_failed=counts.attempts_failed,
+            dead_lettered=counts.dead_lettered,
+            stale_skipped=self._stale_skipped[index] + skipped,
+            busy_s=counts.busy_s,
+            last_error=counts.last_error,
+        )
+
+
+def _natural(partition: str) -> tuple[int, str]:
+    return (int(partition), "") if partition.isdecimal() else (1 << 62, partition)

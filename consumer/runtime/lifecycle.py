@@ -1,0 +1,65 @@
+"""The order of starting and stopping, and signals.
+
+Start: processors open, then the engine reads. Stop: the engine drains (nothing new, finish, checkpoint,
+release), then processors close. The first SIGTERM or SIGINT drains; a second one hurries: what still runs
+is cut off, and the checkpoint is stored all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from consumer.processor import Resource
+from consumer.runtime.attempts import RunningProcessor
+from consumer.runtime.engine import Engine
+
+_log = structlog.get_logger("inturn.lifecycle")
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> None:
+    """Run an engine from start to stop. Raises what keeps it from running."""
+    async with AsyncExitStack() as stack:
+        for processor in processors:
+            if isinstance(processor.target, Resource):
+                await processor.target.open()
+                stack.push_async_callback(processor.target.close)
+        async with _signals(engine):
+            await engine.run()
+
+
+@asynccontextmanager
+async def _signals(engine: Engine) -> AsyncIterator[None]:
+    """Turn signals into calls for as long as the block lasts."""
+    loop = asyncio.get_running_loop()
+    received = 0
+
+    def stop() -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
+            _log.info("Stopping: what is in flight is finished first. A second signal hurries.")
+            engine.drain()
+        else:
+            _log.warning("Hurrying: what still runs is cut off and will be repeated.")
+            engine.hurry()
+
+    installed = []
+    for number in _SIGNALS:
+        try:
+            loop.add_signal_handler(number, stop)
+        except (NotImplementedError, RuntimeError, ValueError):
+            # Windows' event loop has no signal handlers, and only the main thread may have any.
+            continue
+        installed.append(number)
+    try:
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,122 @@
+"""Store checkpoints and dead letters: one write at a time each, tried until it is certain."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from base64 import urlsafe_b64encode
+
+import structlog
+
+from consumer.core.decode import Rejection
+from consumer.core.effects import Letter
+from consumer.core.snapshot import Snapshot, encode
+from consumer.errors import FenceLost, StoreUnavailable
+from consumer.events import DeadLetter, PartitionId
+from consumer.runtime.clock import Clock
+from consumer.stores import CheckpointStore, DeadLetterStore
+
+_log = structlog.get_logger("inturn.partition")
+
+_BACKOFF_S = 0.5
+_BACKOFF_MAX_S = 30.0
+
+
+class CheckpointWriter:
+    """Writes the state of one partition, fenced by the version that was read on assignment."""
+
+    def __init__(self, store: CheckpointStore, partition: PartitionId, fence: str) -> None:
+        self._store = store
+        self._partition = partition
+        self._fence = fence
+        self._uncertain: bytes | None = None
+        """What may or may not have been stored by a write whose result is unknown."""
+
+    async def write(self, snapshot: Snapshot) -> None:
+        """Store a snapshot with its checkpoint. Raises `FenceLost`, `StoreUnavailable`."""
+        # Deflating a large state takes long enough to hold up every partition of the process.
+        body = await asyncio.to_thread(encode, snapshot)
+        if self._uncertain is not None:
+            await self._settle_uncertainty(self._uncertain)
+        try:
+            self._fence = await self._store.save(self._partition, snapshot.checkpoint, body, self._fence)
+        except StoreUnavailable:
+            self._uncertain = body
+            raise
+
+    async def _settle_uncertainty(self, body: bytes) -> None:
+        """Look whether the last write took effect; a blind second one would be refused by our own first."""
+        stored = await self._store.load(self._partition)
+        if stored.fence != self._fence:
+            if stored.snapshot != body:
+                raise FenceLost(
+                    f"Another owner has written the state of partition {self._partition.partition}."
+                )
+            self._fence = stored.fence
+        self._uncertain = None
+
+
+class DeadLetterWriter:
+    """Puts dead letters aside; while the store is away it tries on, and the source ends up paused."""
+
+    def __init__(
+        self, store: DeadLetterStore, partition: PartitionId, names: list[str], clock: Clock
+    ) -> None:
+        self._store = store
+        self._partition = partition
+        self._names = names
+        self._clock = clock
+
+    async def write(self, letters: list[Letter]) -> None:
+        """Store letters durably; returns only then."""
+        now_ms = self._clock.now_ms()
+        written = [self._letter(letter, now_ms) for letter in letters]
+        wait_s = _BACKOFF_S
+        while True:
+            try:
+                await self._store.put(written)
+            except StoreUnavailable as error:
+                _log.warning(
+                    "Dead letters cannot be stored; trying again.",
+                    partition=self._partition.partition,
+                    letters=len(written),
+                    wait_s=wait_s,
+                    error=str(error),
+                )
+                await asyncio.sleep(wait_s * (0.5 + self._clock.jitter() / 2))
+                wait_s = min(wait_s * 2, _BACKOFF_MAX_S)
+            else:
+                return
+
+    def _letter(self, letter: Letter, now_ms: int) -> DeadLetter:
+        subject = letter.subject
+        event_id, event_type = (
+            (subject.event_id, subject.event_type)
+            if isinstance(subject, Rejection)
+            else (subject.id, subject.type)
+        )
+        processor = self._names[letter.processor] if letter.processor >= 0 else None
+        return DeadLetter(
+            key=self._key(letter, processor or ""),
+            partition=self._partition,
+            position=subject.position,
+            reason=letter.reason,
+            error=letter.error,
+            original=subject.original,
+            enqueued_time_ms=subject.enqueued_time_ms,
+            dead_lettered_at_ms=now_ms,
+            processor=processor,
+            attempts=letter.attempts,
+            event_id=event_id,
+            event_type=event_type,
+            topic=subject.topic,
+            subject=subject.subject,
+        )
+
+    def _key(self, letter: Letter, processor: str) -> str:
+        """The same for the same failure, however often it is written; another one in a recreated hub."""
+        position = letter.subject.position
+        place = (*self._partition, str(position.sequence_number), str(position.index), processor)
+        digest = hashlib.sha256("\x1f".join(place).encode())
+        digest.update(letter.subject.original)
+        return urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")

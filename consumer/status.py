@@ -75,7 +75,7 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """In the store; None if it could not be asked."""
     objects_spread: int
     """Objects seen on more than one partition: their order is not safe."""
-    outcomes: dict[str, int]
-    """By ``outcome`` or ``outcome:reason``, since the start, partitions that were given up included."""
     partitions: list[PartitionStatus]
     processors: list[ProcessorStatus]
+    outcomes: dict[str, int] = msgspec.field(default_factory=dict)
+    """By ``outcome`` or ``outcome:reason``, since the start, partitions that were given up included."""

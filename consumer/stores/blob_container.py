@@ -3,9 +3,9 @@
 It uses the storage client that the checkpoint store's package carries, so nothing else has to be installed.
 
 A conditional write is sent once. Sending it again without looking could be refused by its own first success,
-whose answer was lost; and the HTTP client below does send a PUT again by itself when a kept connection turns
-out to be dead. Every write therefore carries an id of its own in the blob's metadata, and a refused one looks
-whether it was itself that got through.
+whose answer was lost; and the HTTP client below does send a PUT once more by itself when the connection
+breaks. Every write therefore carries an id of its own in the blob's metadata, and a refused one looks whether
+it was itself that got through.
 """
 
 from __future__ import annotations

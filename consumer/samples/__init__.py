@@ -4,5 +4,5 @@
 `poison`                                  what cannot be an event, one kind for each reason
 `trace`                                   the plan: what to send, in which order, and what it is for
 `truth`                                   an independent reckoning of what must become of a log
-`sender`                                  sends a trace with the real Event Hubs client
+`sender`                                  sends messages with the real Event Hubs client
 """

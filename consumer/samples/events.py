@@ -179,13 +179,14 @@ def body_of(elements: Sequence[bytes]) -> bytes:
 def partition_key_of(element: Element) -> str:
     """What the deployment tells Event Grid to set as partition key.
 
-    The subject, but a model's name for its versions, whose subjects differ: they must stay together.
+    The subject, except where the events of one object have different ones: a model's versions go by the
+    model's name, and the runs of a dataset monitor by the monitor's id.
     """
     data = element.get("data")
     if isinstance(data, Mapping):
-        name = data.get("modelName", data.get("ModelName"))
-        if isinstance(name, str):
-            return name
+        for name in ("modelName", "ModelName", "dataDriftId", "DataDriftId"):
+            if isinstance(data.get(name), str):
+                return str(data[name])
     return str(element["subject"])
 
 

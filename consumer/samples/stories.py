@@ -17,13 +17,12 @@ from consumer.samples.events import (
     draw_id,
     draw_style,
     storage_account,
-    to_ticks,
     workspace,
 )
 
 WORKSPACES = (workspace("churn-prod"), workspace("forecast"))
 ACCOUNTS = (storage_account("churnlake"), storage_account("forecastdata"))
-START_TICKS = to_ticks(datetime(2026, 3, 2, 8, tzinfo=UTC))
+START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 TICKS_PER_PLACE = TICKS_PER_S // 100
 """How much the producers' clocks advance from one place of the plan to the next."""
 
@@ -49,8 +48,11 @@ class Story(NamedTuple):
 class Teller:
     """Draws stories. The same random numbers tell the same stories."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, start_ticks: int) -> None:
         self._rng = rng
+        self._start_ticks = start_ticks
+        self._mark = f"{rng.getrandbits(20):05x}"
+        """Keeps the names of one seed's objects apart from those of another."""
         self._told = 0
         self._count = 0x17F2A31
         """What the storage service counts; it has gaps."""
@@ -81,7 +83,7 @@ class Teller:
         rng = self._rng
         # Resource ids keep no case: some services shout them.
         written = topic.upper() if rng.random() < 0.03 else topic
-        ticks = START_TICKS + int(place * TICKS_PER_PLACE) + rng.randrange(TICKS_PER_PLACE)
+        ticks = self._start_ticks + int(place * TICKS_PER_PLACE) + rng.randrange(TICKS_PER_PLACE)
         return Stamp(written, id_ or draw_id(rng), ticks, draw_style(rng))
 
     def _run(self, place: float) -> Story:
@@ -115,7 +117,7 @@ class Teller:
 
     def _model(self, place: float) -> Story:
         rng = self._rng
-        name = f"{rng.choice(('churn', 'demand', 'fraud', 'uplift'))}-{self._told:04d}"
+        name = f"{rng.choice(('churn', 'demand', 'fraud', 'uplift'))}-{self._mark}-{self._told:04d}"
         topic = rng.choice(WORKSPACES)
         places = self._places(place, rng.randint(3, 12))
         tags = {"area": rng.choice(("sales", "risk")), "stage": "production", "framework": "sklearn"}
@@ -139,7 +141,7 @@ class Teller:
 
     def _endpoint(self, place: float) -> Story:
         rng = self._rng
-        topic, service = rng.choice(WORKSPACES), f"scoring-{self._told:04d}"
+        topic, service = rng.choice(WORKSPACES), f"scoring-{self._mark}-{self._told:04d}"
         places = self._places(place, rng.randint(2, 9))
         tags = {"team": rng.choice(("blue", "green")), "sla": "gold"}
         compute = rng.choice(("AKS", "ACI", "AMLCompute"))
@@ -160,7 +162,7 @@ class Teller:
         topic, drift_id = rng.choice(WORKSPACES), draw_id(rng)
         datasets = (draw_id(rng), draw_id(rng))
         day_ticks = 86_400 * TICKS_PER_S
-        first = START_TICKS - rng.randint(20, 90) * day_ticks
+        first = self._start_ticks - rng.randint(20, 90) * day_ticks
         places = self._places(place, rng.randint(2, 8))
         elements = []
         for day, where in enumerate(places):
@@ -191,7 +193,7 @@ class Teller:
         rng = self._rng
         index = rng.randrange(len(ACCOUNTS))
         account = ACCOUNTS[index].rsplit("/", 1)[1]
-        name = f"{rng.choice(('raw', 'daten/größe', 'scored files'))}/part-{self._told:05d}.parquet"
+        name = f"{rng.choice(('raw', 'daten/größe', 'scored files'))}/{self._mark}-{self._told:05d}.parquet"
         blob = storage_events.Blob(account, "training", name)
         places = self._places(place, rng.randint(3, 12))
         is_doubled, is_moved = rng.random() < 0.01, rng.random() < 0.01

@@ -16,6 +16,7 @@ import itertools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from consumer.events import Reason
 from consumer.samples import ml_events, poison, storage_events
@@ -29,10 +30,11 @@ from consumer.samples.events import (
     properties_of,
     storage_account,
     subscription_validation,
+    to_ticks,
     workspace,
 )
 from consumer.samples.messages import Intent, Message, Mix, Phase, Trace
-from consumer.samples.stories import ACCOUNTS, WORKSPACES, Story, Teller
+from consumer.samples.stories import ACCOUNTS, START, WORKSPACES, Story, Teller
 
 __all__ = ["EVENTS_MIN", "PAUSE_WINDOWS", "Intent", "Message", "Mix", "Phase", "Trace", "plan"]
 
@@ -49,12 +51,23 @@ _STRANGE_WORKSPACES = (
 _STRANGE_ACCOUNT = storage_account("somebodyelse")
 
 
-def plan(seed: int, events: int = 20_000, mix: Mix = Mix()) -> Trace:  # noqa: B008 - frozen
-    """Plan a trace that leads to exactly `events` outcomes, `EVENTS_MIN` at least."""
+def plan(
+    seed: int,
+    events: int = 20_000,
+    mix: Mix = Mix(),  # noqa: B008 - frozen
+    *,
+    start: datetime = START,
+) -> Trace:
+    """Plan a trace that leads to exactly `events` outcomes, `EVENTS_MIN` at least.
+
+    `start` is the time of the first event by the producers' clocks; it must have a zone. Traces of different
+    seeds are about different objects.
+    """
     if events < EVENTS_MIN:
         message = f"a trace needs {EVENTS_MIN} events at least, not {events}"
         raise ValueError(message)
-    return _Planner(random.Random(seed), events, mix).plan(seed)  # noqa: S311 - to be repeatable
+    rng = random.Random(seed)  # noqa: S311 - to be repeatable
+    return _Planner(rng, Teller(rng, to_ticks(start)), events, mix).plan(seed)
 
 
 @dataclass(slots=True)
@@ -94,11 +107,11 @@ class _Life:
 class _Planner:
     """Draws everything from one random number generator, in a fixed order."""
 
-    def __init__(self, rng: random.Random, events: int, mix: Mix) -> None:
+    def __init__(self, rng: random.Random, teller: Teller, events: int, mix: Mix) -> None:
         self._rng = rng
         self._events = events
         self._mix = mix
-        self._teller = Teller(rng)
+        self._teller = teller
         self._lives: list[_Life] = []
         self._main: list[_Item] = []
         self._late: list[_Item] = []

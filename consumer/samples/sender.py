@@ -1,0 +1,204 @@
+"""Send messages to an event hub with the real client, in the plan's order.
+
+A message goes to the partition that the service's own hash gives for its key, with the key as the client's
+buffered mode sends it too: so a whole batch goes to a partition at once, and not one small batch for each key.
+Within a partition messages are sent one batch after the other, so events of one key stay in the plan's order;
+partitions are sent to side by side, none further ahead than `ROUND_MAX` messages of the plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from azure.eventhub import EventData
+from azure.eventhub.aio import EventHubProducerClient
+from azure.eventhub.amqp import AmqpMessageHeader
+from azure.eventhub.exceptions import AuthenticationError, EventHubError
+
+from consumer.errors import ConfigurationError, SourceUnavailable
+from consumer.hub.placement import partition_of
+from consumer.samples.messages import Message, Trace
+from consumer.samples.trace import plan
+
+LOCAL_HUB = (
+    "Endpoint=sb://127.0.0.1:5672;SharedAccessKeyName=local;SharedAccessKey=local;UseDevelopmentEmulator=true"
+)
+"""The connection string of `inturn hub`."""
+ROUND_MAX = 1_000
+"""Messages."""
+SEND_TIMEOUT_S = 30.0
+_RETRIES_MAX = 2
+_RETRY_BACKOFF_MAX_S = 4.0
+_TRICKLE_EVENTS = 1_000
+_ROUNDS_PER_S = 5
+"""How finely a rate is kept."""
+_PARTITION_KEY = b"x-opt-partition-key"
+
+
+class Progress(NamedTuple):
+    """How far sending has come."""
+
+    phase: str
+    sent: int
+    """Messages since the beginning."""
+    total: int | None
+    """Messages in all; None: it goes on for ever."""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+async def send_trace(
+    trace: Trace,
+    connection_string: str,
+    hub: str,
+    on_progress: OnProgress | None = None,
+    *,
+    window_s: float,
+    rate_per_s: float | None = None,
+) -> int:
+    """Send a trace, as fast as the hub takes it or at a rate, and give the number of messages.
+
+    `window_s` is the consumer's reorder window, from which the pauses between phases follow. Raises
+    `SourceUnavailable` if the hub does not answer or refuses us.
+    """
+    total = sum(len(phase.messages) for phase in trace.phases)
+    async with open_sender(connection_string, hub) as sender:
+        for phase in trace.phases:
+            await asyncio.sleep(phase.pause_before_s(window_s))
+            async for _ in sender.send_all(phase.messages, rate_per_s):
+                if on_progress is not None:
+                    on_progress(Progress(phase.name, sender.sent, total))
+        return sender.sent
+
+
+async def trickle(
+    connection_string: str,
+    hub: str,
+    on_progress: OnProgress | None = None,
+    *,
+    window_s: float,
+    rate_per_s: float,
+    seed: int,
+) -> None:
+    """Send one trace after the other, gently, until cancelled. Each is about objects of its own.
+
+    Raises `SourceUnavailable` if the hub does not answer or refuses us.
+    """
+    async with open_sender(connection_string, hub) as sender:
+        for number in itertools.count(seed):
+            trace = plan(number, _TRICKLE_EVENTS, start=datetime.now(UTC))
+            for phase in trace.phases:
+                await asyncio.sleep(phase.pause_before_s(window_s))
+                async for _ in sender.send_all(phase.messages, rate_per_s):
+                    if on_progress is not None:
+                        on_progress(Progress(phase.name, sender.sent, None))
+
+
+class Sender:
+    """Sends messages to the partitions of one hub."""
+
+    def __init__(self, client: EventHubProducerClient, partitions: Sequence[str]) -> None:
+        self._client = client
+        self._partitions = partitions
+        self._unkeyed = itertools.cycle(partitions)
+        self.sent = 0
+        """Messages."""
+
+    async def send_all(
+        self, messages: Sequence[Message], rate_per_s: float | None = None
+    ) -> AsyncIterator[int]:
+        """Send messages in rounds, and give how many were sent after each round."""
+        size = ROUND_MAX if rate_per_s is None else max(1, min(ROUND_MAX, int(rate_per_s / _ROUNDS_PER_S)))
+        started_at, done = time.monotonic(), 0
+        for begin in range(0, len(messages), size):
+            if rate_per_s is not None:
+                await asyncio.sleep(max(0.0, started_at + done / rate_per_s - time.monotonic()))
+            part = messages[begin : begin + size]
+            await self._send_round(part)
+            done += len(part)
+            self.sent += len(part)
+            yield self.sent
+
+    async def _send_round(self, messages: Iterable[Message]) -> None:
+        placed: dict[str, list[Message]] = {}
+        for message in messages:
+            placed.setdefault(self._partition_of(message), []).append(message)
+        with _reported(self._client.eventhub_name):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for partition, share in placed.items():
+                        group.create_task(self._send_to(partition, share))
+            except ExceptionGroup as errors:
+                # One partition's failure stands for all: they share a connection.
+                raise errors.exceptions[0] from None
+
+    def _partition_of(self, message: Message) -> str:
+        if message.partition_key is None:
+            return next(self._unkeyed)
+        return self._partitions[partition_of(message.partition_key, len(self._partitions))]
+
+    async def _send_to(self, partition: str, messages: Sequence[Message]) -> None:
+        """Send messages to a partition, one batch after the other."""
+        batch = await self._client.create_batch(partition_id=partition)
+        for data in map(_event_data, messages):
+            try:
+                batch.add(data)
+            except ValueError:  # the batch is full
+                await self._client.send_batch(batch, timeout=SEND_TIMEOUT_S)
+                batch = await self._client.create_batch(partition_id=partition)
+                batch.add(data)
+        await self._client.send_batch(batch, timeout=SEND_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def open_sender(connection_string: str, hub: str) -> AsyncIterator[Sender]:
+    """Connect to a hub. Raises `SourceUnavailable`; `ConfigurationError` for what is no connection string."""
+    try:
+        client = EventHubProducerClient.from_connection_string(
+            connection_string,
+            eventhub_name=hub,
+            retry_total=_RETRIES_MAX,
+            retry_backoff_max=_RETRY_BACKOFF_MAX_S,
+            auth_timeout=SEND_TIMEOUT_S,
+        )
+    except ValueError as error:
+        message = f"the connection string cannot be used: {error}"
+        raise ConfigurationError(message) from None
+    async with client:
+        with _reported(hub):
+            partitions = await client.get_partition_ids()
+        yield Sender(client, partitions)
+
+
+@contextmanager
+def _reported(hub: str) -> Iterator[None]:
+    """Say in one line what the client says in many."""
+    try:
+        yield
+    except AuthenticationError as error:
+        message = f"The event hub {hub!r} refuses us: {_first_line(error)}"
+        raise SourceUnavailable(message) from error
+    except (EventHubError, OSError, TimeoutError) as error:
+        message = f"The event hub {hub!r} cannot be sent to: {_first_line(error)}"
+        raise SourceUnavailable(message) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _event_data(message: Message) -> EventData:
+    data = EventData(message.body)
+    data.properties = dict(message.properties)
+    if message.partition_key is not None:
+        annotated = data.raw_amqp_message
+        annotated.annotations = {_PARTITION_KEY: message.partition_key}
+        annotated.header = AmqpMessageHeader(durable=True)
+    return data

@@ -7,6 +7,7 @@ two readers of one event may see two topics) and nests up to 1,024 levels. Both 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -45,15 +46,40 @@ def loads(text: bytes) -> Any:
 def split_array(text: bytes) -> list[bytes] | None:
     """The bytes of each element of a JSON array, or None if the text is not a JSON array.
 
-    Elements are delimited here, not validated: one that cannot be parsed concerns only itself.
+    An element may hold what `loads` refuses, so long as its brackets and strings are whole: it then
+    concerns only itself.
     """
     try:
         return [bytes(element) for element in _split(text)]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass
+    try:
+        if not isinstance(json.loads(text.decode("utf-8")), list):
+            return None
+    except (ValueError, RecursionError):
         return None
+    return _split_leniently(text)
 
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+
+
+def _split_leniently(text: bytes) -> list[bytes]:
+    """Cut an array at its commas. The text is known to be an array that Python's parser takes."""
+    elements = []
+    depth = start = 0
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if mark in (b"[", b"{"):
+            depth += 1
+            start = token.end() if depth == 1 else start
+        elif mark in (b"]", b"}"):
+            depth -= 1
+        if (mark == b"," and depth == 1) or depth == 0:
+            elements.append(text[start : token.start()].strip())
+            start = token.end()
+    return elements if elements != [b""] else []
 
 
 def _is_deeper(value: Any, depth_max: int) -> bool:

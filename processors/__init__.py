@@ -4,7 +4,7 @@
 * `archive` keeps events as JSON lines in files.
 
 A processor is made as ``Cls(settings)``, where ``Cls.Settings`` is a frozen pydantic model that refuses
-unknown keys. It is an async callable or has `process_batch`, and may have `open` and `close`; `consumer.processor`
-is the contract. Processors know `consumer.events`, `consumer.processor` and `consumer.errors`, and
-nothing else of the consumer.
+unknown keys. It is an async callable or has `process_batch`, and may have `open` and `close`;
+`consumer.processor` is the contract. Processors know `consumer.events`, `consumer.processor` and
+`consumer.errors`, and nothing else of the consumer.
 """

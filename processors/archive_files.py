@@ -47,7 +47,7 @@ class ArchiveFolder:
         self._file: _OpenFile | None = None
 
     def append(self, block: bytes) -> None:
-        """Add complete lines. Raises `OSError`; then the block is taken back, and goes to a new file next time."""
+        """Add complete lines. Raises `OSError`; then the block is taken back, and a new file is next."""
         file = self._file
         if file is not None and self._is_full(file, len(block)):
             self.finish()

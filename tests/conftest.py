@@ -1,6 +1,6 @@
-"""What many tests need: Azurite, the real emulator of Azure Storage, on a free loopback port.
+"""Fixtures that tests of every kind may use: the local hub, and Azurite, the emulator of Azure Storage.
 
-It is looked for in the ``node_modules`` named by INTURN_NODE_MODULES, else in ``.venv/node_modules`` of the
+Azurite is looked for in the ``node_modules`` named by INTURN_NODE_MODULES, else in ``.venv/node_modules`` of the
 checkout. Without it tests are skipped, unless INTURN_REQUIRE_AZURITE=1 makes that a failure.
 """
 
@@ -11,12 +11,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pytest
+
+from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -108,3 +110,11 @@ def _wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
         else:
             return
     pytest.fail(f"Azurite did not listen within {START_TIMEOUT_S:g} s.")
+
+
+@pytest.fixture
+async def local_hub() -> AsyncIterator[LocalHub]:
+    """A local Event Hubs with one hub, "events", of four partitions and two consumer groups."""
+    hub = HubSettings(name="events", partitions=4, consumer_groups=("$Default", "second"))
+    async with LocalHub(LocalHubSettings(hubs=(hub,))) as running:
+        yield running

@@ -72,10 +72,12 @@ class AdminServer:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        runner = web.AppRunner(self._application(), access_log=None, handle_signals=False)
+        runner = web.AppRunner(
+            self._application(), access_log=None, handle_signals=False, shutdown_timeout=1.0
+        )
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._wanted_port, shutdown_timeout=1.0).start()
+            await web.TCPSite(runner, self._host, self._wanted_port).start()
         except OSError as error:
             await runner.cleanup()
             raise self._refusal(error) from error
@@ -151,8 +153,10 @@ def _without_secrets(status: EngineStatus) -> EngineStatus:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    policy = response.headers.get("Content-Security-Policy")
+    response.headers.update(_HEADERS)
+    if policy is not None:
+        response.headers["Content-Security-Policy"] = policy
 
 
 @web.middleware

@@ -39,16 +39,23 @@ class Metric(NamedTuple, Generic[S]):
     """None leaves the sample out: the number is not known."""
 
 
-class Breakdown(NamedTuple):
-    """A counter of partitions that is split by a closed list of label values."""
+class Breakdown(NamedTuple, Generic[S]):
+    """A counter that is split by a closed list of label values."""
 
     name: str
     labels: tuple[str, ...]
     help: str
-    read: Callable[[PartitionStatus], Mapping[str, int]]
+    read: Callable[[S], Mapping[str, int]]
     values: Mapping[str, tuple[str, ...]]
     """From the status's key to label values. Keys that are not here are counted under `other`."""
     other: tuple[str, ...]
+
+    def split(self, status: S) -> dict[tuple[str, ...], float]:
+        """Counts by label values. Every value is there from the start: a rate needs a zero to rise from."""
+        counts: dict[tuple[str, ...], float] = dict.fromkeys((*self.values.values(), self.other), 0)
+        for key, count in self.read(status).items():
+            counts[self.values.get(key, self.other)] += count
+        return counts
 
 
 def _partition(
@@ -77,21 +84,21 @@ _OUTCOMES: dict[str, tuple[str, ...]] = {
     },
 }
 
-EVENTS = Breakdown(
+EVENTS: Breakdown[EngineStatus] = Breakdown(
     "inturn_events_total",
     ("outcome", "reason"),
     "Events by the outcome they reached. handled is the work done; a rising dead_lettered wants "
     "`inturn dlq list`; ignored that you did not expect wants a look at `topics` and `types`.",
-    lambda partition: partition.outcomes,
+    lambda e: e.outcomes,
     _OUTCOMES,
     ("other", "other"),
 )
-ORDERED_BY = Breakdown(
+ORDERED_BY: Breakdown[PartitionStatus] = Breakdown(
     "inturn_events_ordered_total",
     ("ordered_by",),
     "Events by what they were ordered by. Much `arrival` means that nothing in the events shows their order: "
     "configure an order token for the type.",
-    lambda partition: partition.ordered_by,
+    lambda p: p.ordered_by,
     {by.value: (by.value,) for by in OrderedBy},
     ("other",),
 )

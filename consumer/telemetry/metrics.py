@@ -19,14 +19,13 @@ from prometheus_client.registry import Collector
 from consumer.status import EngineStatus, PartitionStatus
 from consumer.telemetry import metric_definitions as definitions
 from consumer.telemetry.durations import AttemptOutcome, ProcessDurations
-from consumer.telemetry.metric_definitions import Breakdown, Kind
+from consumer.telemetry.metric_definitions import Kind
 from consumer.telemetry.totals import FoldedTotals
 
 __all__ = ["AttemptOutcome", "Metrics", "ProcessDurations"]
 
 _COUNTERS = tuple(metric for metric in definitions.PARTITION_METRICS if metric.kind is Kind.COUNTER)
 _GAUGES = tuple(metric for metric in definitions.PARTITION_METRICS if metric.kind is Kind.GAUGE)
-_BREAKDOWNS = (definitions.EVENTS, definitions.ORDERED_BY)
 
 
 class Metrics:
@@ -96,6 +95,11 @@ class _StatusCollector(Collector):
         for name in definitions.ENGINE_STATES:
             _add(state, (name,), status.state == name)
         yield state
+        by = definitions.EVENTS
+        events = CounterMetricFamily(by.name, by.help, labels=by.labels)
+        for values, count in by.split(status).items():
+            _add(events, values, count)
+        yield events
         build = GaugeMetricFamily(*definitions.BUILD_INFO, labels=("version", "python"))
         _add(build, (status.version, python_version()), 1)
         yield build
@@ -122,12 +126,11 @@ class _StatusCollector(Collector):
             for partition, counts in totals:
                 _add(family, (partition,), counts.get(metric.name, 0))
             yield family
-        for breakdown in _BREAKDOWNS:
-            family = CounterMetricFamily(breakdown.name, breakdown.help, labels=breakdown.labels)
-            for values in (*breakdown.values.values(), breakdown.other):
-                # Shown at zero from the start: a rate needs a first sample to see the first event.
-                _add(family, values, sum(counts.get((breakdown.name, values), 0) for _, counts in totals))
-            yield family
+        by = definitions.ORDERED_BY
+        ordered = CounterMetricFamily(by.name, by.help, labels=by.labels)
+        for values in (*by.values.values(), by.other):
+            _add(ordered, values, sum(counts.get(values, 0) for _, counts in totals))
+        yield ordered
 
     def _of_durations(self) -> Metric:
         family = HistogramMetricFamily(*definitions.PROCESS_DURATION, labels=("processor", "outcome"))
@@ -146,18 +149,9 @@ def _of_processors(status: EngineStatus) -> Iterator[Metric]:
 
 
 def _counts(partition: PartitionStatus) -> dict[Hashable, float]:
-    """The counters of a partition by their name, or by name and label values."""
+    """The counters of a partition by name, and what its events were ordered by, by label values."""
     counts: dict[Hashable, float] = {metric.name: metric.read(partition) or 0 for metric in _COUNTERS}
-    for breakdown in _BREAKDOWNS:
-        for values, count in _split(breakdown, partition):
-            key = (breakdown.name, values)
-            counts[key] = counts.get(key, 0) + count
-    return counts
-
-
-def _split(breakdown: Breakdown, partition: PartitionStatus) -> Iterator[tuple[tuple[str, ...], int]]:
-    for key, count in breakdown.read(partition).items():
-        yield breakdown.values.get(key, breakdown.other), count
+    return counts | definitions.ORDERED_BY.split(partition)
 
 
 def _add(

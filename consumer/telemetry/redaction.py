@@ -19,7 +19,7 @@ _NAMES = (
     r"|x-functions-key|authorization"
 )
 _SECRETS = re.compile(
-    r"(?P<key>\b(?:" + _NAMES + r")[\"']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?[\"']?)(?P<value>[^\s;&\"',})\]]+)"
+    r"(?P<key>\b(?:" + _NAMES + r")[\"']?\s*[=:]\s*[\"']?(?:(?:bearer|basic)\s+)?)(?P<value>[^\s;&\"',})\]]+)"
     r"|(?P<query>\b(?:sig|code|token|key)=)(?P<signature>[^\s;&\"'<>]+)"
     r"|(?P<scheme>\b(?:bearer|basic)\s+)(?P<token>[\w.~+/=-]{8,})"
     r"|(?P<url>://[^\s/:@]+:)(?P<password>[^\s/@]+)(?=@)"

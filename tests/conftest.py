@@ -1,7 +1,7 @@
 """Fixtures that tests of every kind may use: the local hub, and Azurite, the emulator of Azure Storage.
 
-Azurite is looked for in the ``node_modules`` named by INTURN_NODE_MODULES, else in ``.venv/node_modules`` of the
-checkout. Without it tests are skipped, unless INTURN_REQUIRE_AZURITE=1 makes that a failure.
+Azurite is looked for in the ``node_modules`` named by INTURN_NODE_MODULES, else in ``.venv/node_modules``
+of the checkout. Without it tests are skipped, unless INTURN_REQUIRE_AZURITE=1 makes that a failure.
 """
 
 from __future__ import annotations

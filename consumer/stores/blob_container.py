@@ -23,7 +23,12 @@ from urllib.parse import urlsplit
 
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+)
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.eventhub.extensions.checkpointstoreblobaio._vendor.storage.blob.aio import ContainerClient
 
@@ -33,7 +38,7 @@ REQUEST_TIMEOUT_S = 10.0
 """How long one request may take; shorter than the time after which an owner without writes gives up."""
 LISTING_TIMEOUT_S = 120.0
 """How long a listing may take, all its pages together."""
-_READ_RETRIES_MAX = 2
+_READ_RETRIES_MAX = 1
 _BODY_AT_ONCE_MAX_BYTES = 1_048_576
 _API_VERSION = "2019-07-07"  # the checkpoint store's own: every cloud, gateway and emulator speaks it
 _WRITE_ID = "inturnwrite"
@@ -213,8 +218,11 @@ def _meaning(error: AzureError) -> str:
     """One line for an operator: what happened and what to do."""
     code = _code(error)
     status = error.status_code if isinstance(error, HttpResponseError) else None
+    reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
     if code == "ContainerNotFound":
         return "the container does not exist. Create it, or configure create_container."
+    if isinstance(error, ClientAuthenticationError) and not code:
+        return f"no token could be had for the storage ({reason}). Check the configured identity."
     if status in {401, 403}:
         return (
             f"access is refused ({code or status}). Check the key or signature, or give the identity the "
@@ -222,8 +230,7 @@ def _meaning(error: AzureError) -> str:
         )
     if status is not None:
         return f"the request failed ({status} {code})."
-    first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return f"no answer ({type(error).__name__}: {first_line[:300]})."
+    return f"no answer ({type(error).__name__}: {reason})."
 
 
 class _Transport(AioHttpTransport):  # type: ignore[misc] # azure.core loads it lazily, untyped

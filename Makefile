@@ -1,0 +1,84 @@
+# Everything that is installed goes into .venv; nothing outside this folder is touched.
+
+PYTHON ?= python3# which interpreter makes .venv, for example PYTHON=python3.13
+PYTEST_FLAGS ?=# for example PYTEST_FLAGS='-k blob -x'
+LOCK_FLAGS ?=# LOCK_FLAGS=--upgrade takes the newest versions
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+PACKAGES := $(VENV)/packages.stamp
+NODE_MODULES := $(VENV)/node_modules.stamp
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lock build clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \
+		printf '  make %-6s %s\n' "$$target" "$$text"; done
+
+demo: $(PACKAGES) ## see it work, without Azure: a local hub, awkward events, a status page
+	@$(VENV)/bin/inturn demo
+
+test: check $(NODE_MODULES) ## run every check and every test
+	@echo "Tests."
+	@INTURN_REQUIRE_AZURITE=1 INTURN_NODE_MODULES="$(CURDIR)/$(VENV)/node_modules" \
+		$(PY) -m pytest $(PYTEST_FLAGS)
+
+check: $(PACKAGES) ## run the checks that need no test: style, types, layers, image, house rules
+	@echo "Style."
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m ruff format --check --quiet .
+	@echo "Types."
+	@$(PY) -m mypy --no-error-summary
+	@echo "Layers."
+	@$(VENV)/bin/lint-imports --no-cache > $(VENV)/layers.txt 2>&1 || { cat $(VENV)/layers.txt; exit 1; }
+	@echo "Image."
+	@$(VENV)/bin/hadolint deploy/Dockerfile
+	@echo "House rules and locks."
+	@$(PY) -m pytest --quiet --no-header --no-summary tests/unit/test_house.py tests/unit/test_locks.py
+
+lock: $(PACKAGES) ## pin every dependency again, after a change in pyproject.toml
+	@$(PY) -m uv pip compile $(LOCK_OPTIONS) --extra dev -o requirements-dev.lock pyproject.toml
+	@$(PY) -m uv pip compile $(LOCK_OPTIONS) --extra fast -c requirements-dev.lock -o requirements.lock pyproject.toml
+
+# No header and no index: the locks say what is installed, never from where.
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $(LOCK_FLAGS)
+
+build: $(PACKAGES) ## make the wheel and the source archive in dist/
+	@rm -rf dist
+	@$(PY) -m hatchling build
+
+clean: ## remove .venv and whatever was built
+	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find consumer processors tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A checkout that was moved or copied is set up again: the scripts in .venv name their folder.
+ifneq ($(shell cat $(PACKAGES) 2>/dev/null),$(CURDIR))
+.PHONY: $(PACKAGES)
+endif
+
+$(PACKAGES): requirements-dev.lock pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "inturn needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`."; \
+		echo "Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+		echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Setting up .venv with `$(PYTHON) --version` (once, about half a minute)."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@printf '%s' "$(CURDIR)" > $@
+
+$(NODE_MODULES): tests/npm/package.json tests/npm/package-lock.json | $(PACKAGES)
+	@command -v node > /dev/null && command -v npm > /dev/null || { \
+		echo "The tests talk to Azurite and to a JavaScript client: install Node.js 20 or newer, with npm."; exit 1; }
+	@echo "Installing Azurite and the JavaScript client into .venv (once, about ten seconds)."
+	@cp tests/npm/package.json tests/npm/package-lock.json $(VENV)/
+	@npm ci --prefix $(VENV) --cache $(VENV)/npm-cache --no-audit --no-fund --no-update-notifier --loglevel=error > $(VENV)/npm.txt 2>&1 \
+		|| { cat $(VENV)/npm.txt; exit 1; }
+	@rm -rf $(VENV)/npm-cache
+	@touch $@

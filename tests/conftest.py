@@ -13,12 +13,15 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
+from consumer.events import Event, ObjectId, OrderedBy, OrderToken, Position, Schema
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
+from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -118,3 +121,93 @@ async def local_hub() -> AsyncIterator[LocalHub]:
     hub = HubSettings(name="events", partitions=4, consumer_groups=("$Default", "second"))
     async with LocalHub(LocalHubSettings(hubs=(hub,))) as running:
         yield running
+
+
+@pytest.fixture
+def event() -> Callable[..., Event]:
+    """Makes an event of a registered model; give only the fields that matter."""
+
+    def make(**fields: Any) -> Event:
+        sequence_number = fields.pop("sequence_number", 7)
+        topic = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+        known: dict[str, Any] = {
+            "position": Position("0", sequence_number, 0),
+            "enqueued_time_ms": 1_795_240_800_000 + sequence_number,
+            "schema": Schema.EVENT_GRID,
+            "id": f"id-{sequence_number}",
+            "type": "Microsoft.MachineLearningServices.ModelRegistered",
+            "topic": topic,
+            "subject": "models/fraud:3",
+            "event_time": datetime(2026, 11, 21, 6, tzinfo=UTC),
+            "data": {"modelName": "fraud", "modelVersion": "3"},
+            "original": b'{"id":"id","data":{"modelName":"fraud","modelVersion":"3"}}',
+            "object_id": ObjectId(topic.casefold(), "models/fraud"),
+            "order_token": OrderToken(OrderedBy.VERSION, 3),
+            "identity": ("id", f"id-{sequence_number}"),
+        }
+        return Event(**{**known, **fields})
+
+    return make
+
+
+@pytest.fixture
+def partition_status() -> Callable[..., PartitionStatus]:
+    """Makes the status of a partition that reads and is a little behind."""
+
+    def make(partition: str = "0", **fields: Any) -> PartitionStatus:
+        names = ("held", "held_bytes", "redelivered", "gaps", "unkeyed", "identity_conflicts", "incomparable")
+        known: dict[str, Any] = {
+            **dict.fromkeys((*names, "identities_evicted"), 0),
+            "state": "reading",
+            "checkpoint": 90,
+            "last_received": 95,
+            "newest": 100,
+            "lag": 10,
+            "in_flight": 5,
+            "watermark_ms": 1_795_240_800_000,
+            "checkpoint_age_s": 1.5,
+            "heartbeat_age_s": 0.1,
+            "objects": 12,
+            "identities": 91,
+            "outcomes": {"handled": 80, "duplicate": 6, "ignored:topic": 3, "dead_lettered:bad_time": 2},
+            "ordered_by": {"version": 60, "event_time": 31},
+        }
+        return PartitionStatus(**{"partition": partition, **known, **fields})
+
+    return make
+
+
+@pytest.fixture
+def engine_status(partition_status: Callable[..., PartitionStatus]) -> Callable[..., EngineStatus]:
+    """Makes the status of an engine that is fine, with one partition and one processor."""
+
+    def make(**fields: Any) -> EngineStatus:
+        processor = ProcessorStatus(
+            name="log",
+            type="console",
+            delivery="in_turn",
+            queued=1,
+            running=2,
+            handled=80,
+            attempts_failed=4,
+            dead_lettered=2,
+            stale_skipped=0,
+            busy_s=12.5,
+            last_error="",
+        )
+        known: dict[str, Any] = {
+            "version": "0.1.0",
+            "state": "running",
+            "ready": True,
+            "not_ready": [],
+            "uptime_s": 61.0,
+            "source": "hub events at 127.0.0.1",
+            "dead_letters": 0,
+            "objects_spread": 0,
+            "outcomes": {"handled": 80, "duplicate": 6, "ignored:topic": 3, "dead_lettered:bad_time": 2},
+            "partitions": [partition_status()],
+            "processors": [processor],
+        }
+        return EngineStatus(**{**known, **fields})
+
+    return make

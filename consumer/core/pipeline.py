@@ -104,7 +104,7 @@ class Pipeline:
                 for ticket, processor in stimulus.letters:
                     self._put_aside(ticket, processor)
             case Ticked():
-                self._tick(stimulus.now_ms)
+                self._tick(stimulus.now_ms, may_follow=stimulus.is_caught_up)
             case Stored():
                 self._stored(stimulus)
             case Ended():
@@ -345,9 +345,10 @@ class Pipeline:
 
     # Time, storing, limits.
 
-    def _tick(self, now_ms: int) -> None:
+    def _tick(self, now_ms: int, *, may_follow: bool) -> None:
         self._now_ms = now_ms
-        if not self.is_paused and not self._is_revoked and self.watermark.follow_clock(now_ms):
+        may_follow = may_follow and not self.is_paused and not self._is_revoked
+        if may_follow and self.watermark.follow_clock(now_ms):
             assert self.watermark.time_ms is not None
             for release in self.sequencer.due(self.watermark.time_ms, self.highest_received):
                 self._release(release)

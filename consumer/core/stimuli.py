@@ -56,6 +56,8 @@ class Ticked(msgspec.Struct, frozen=True):
     """Time went on."""
 
     now_ms: int
+    is_caught_up: bool = True
+    """False if the hub is known to have events that we have not received: then silence is not idleness."""
 
 
 class Stored(msgspec.Struct, frozen=True):

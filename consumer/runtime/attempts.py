@@ -82,9 +82,15 @@ HANDLED = Ending(Verdict.HANDLED)
 class _Fault(NamedTuple):
     """A failed attempt."""
 
+    kind: str
+    """As the durations are labelled: failed, timeout, retry or rejected."""
     error: str
     after_s: float | None = None
-    is_final: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no further attempt can help."""
+        return self.kind == "rejected"
 
 
 async def run_attempts(processor: RunningProcessor, events: Sequence[Event], clock: Clock) -> list[Ending]:
@@ -129,7 +135,7 @@ async def _attempt(
         return None
     counts.attempts_failed += 1
     counts.last_error = fault.error
-    processor.observe(processor.plan.name, "rejected" if fault.is_final else "failed", took_s, len(events))
+    processor.observe(processor.plan.name, fault.kind, took_s, len(events))
     _log.warning(
         "An attempt failed.",
         processor=processor.plan.name,
@@ -151,21 +157,21 @@ async def _call(processor: RunningProcessor, events: Sequence[Event], context: C
             else:
                 await target(events[0], context)
     except Reject as verdict:
-        return _Fault(_describe(verdict, "rejected by the processor"), is_final=True)
+        return _Fault("rejected", _describe(verdict, "rejected by the processor"))
     except Retry as request:
-        return _Fault(_describe(request, "the processor asked to be given it again"), request.after_s)
+        return _Fault("retry", _describe(request, "the processor asked for it again"), request.after_s)
     except TimeoutError as error:
         if deadline.expired():
-            return _Fault(f"no result within the deadline of {processor.deadline_s:g} s")
-        return _Fault(_describe(error))
+            return _Fault("timeout", f"no result within the deadline of {processor.deadline_s:g} s")
+        return _Fault("failed", _describe(error))
     except asyncio.CancelledError as error:
         # Being cancelled ourselves is not the processor's fault; a cancellation of its own is.
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return _Fault(_describe(error, "the processor was cancelled from inside"))
+        return _Fault("failed", _describe(error, "the processor was cancelled from inside"))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the processor boundary
-        return _Fault(_describe(error))
+        return _Fault("failed", _describe(error))
     return None
 
 

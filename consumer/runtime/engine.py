@@ -25,7 +25,7 @@ from consumer.runtime.clock import Clock
 from consumer.runtime.partition import PartitionRunner
 from consumer.runtime.writers import CheckpointWriter, DeadLetterWriter
 from consumer.sources import Source
-from consumer.status import EngineStatus, ProcessorStatus
+from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
 from consumer.stores import CheckpointStore, DeadLetterStore
 
 _log = structlog.get_logger("inturn.engine")
@@ -52,6 +52,8 @@ class EngineParts:
     """For a person; no secret in it."""
     version: str
     drain_timeout_s: float = 20.0
+    on_retired: Callable[[PartitionStatus], None] = lambda _: None
+    """Told the last status of a partition, in the step in which it leaves `Engine.status`."""
 
 
 class Engine:
@@ -219,6 +221,7 @@ class Engine:
     # Watching.
 
     def _keep_totals(self, runner: PartitionRunner) -> None:
+        self._parts.on_retired(runner.status())
         self._outcomes.update(runner.outcomes())
         for index, count in enumerate(runner.pipeline.stale_skipped):
             self._stale_skipped[index] += count

@@ -248,7 +248,8 @@ class PartitionRunner:
                 now_ms = self._clock.now_ms()
             if self._wake_ms is not None and self._wake_ms <= now_ms:
                 self._wake_ms = None
-            self._feed(Ticked(now_ms))
+            is_caught_up = self.newest is None or self.newest <= self.pipeline.highest_received
+            self._feed(Ticked(now_ms, is_caught_up))
             await asyncio.sleep(0)
 
     async def _write_checkpoints(self) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from consumer.core import stimuli
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.checkpoint import CheckpointTracker, Slot
@@ -30,18 +31,6 @@ from consumer.core.release_order import ReleaseOrder
 from consumer.core.sequencer import Held, Release, Sequencer
 from consumer.core.snapshot import Snapshot
 from consumer.core.state import Acks, dump_state, restore_objects, restore_released
-from consumer.core.stimuli import (
-    DeadLettered,
-    Ended,
-    Received,
-    Resolved,
-    Result,
-    Revoked,
-    Stimulus,
-    Stored,
-    Ticked,
-    Verdict,
-)
 from consumer.core.watermark import Watermark
 from consumer.events import Event, Outcome, RawBatch, Reason
 
@@ -92,25 +81,25 @@ class Pipeline:
 
     # What can happen.
 
-    def handle(self, stimulus: Stimulus) -> list[Effect]:
+    def handle(self, stimulus: stimuli.Stimulus) -> list[Effect]:
         """Take a stimulus and say what to do about it."""
         match stimulus:
-            case Received():
+            case stimuli.Received():
                 self._receive(stimulus.batch, stimulus.now_ms)
-            case Resolved():
+            case stimuli.Resolved():
                 for result in stimulus.results:
                     self._resolve(result)
-            case DeadLettered():
+            case stimuli.DeadLettered():
                 for ticket, processor in stimulus.letters:
                     self._put_aside(ticket, processor)
-            case Ticked():
+            case stimuli.Ticked():
                 self._tick(stimulus.now_ms, may_follow=stimulus.is_caught_up)
-            case Stored():
+            case stimuli.Stored():
                 self._stored(stimulus)
-            case Ended():
+            case stimuli.Ended():
                 for release in self.sequencer.due_all():
                     self._release(release)
-            case Revoked():
+            case stimuli.Revoked():
                 self._is_revoked = True
                 self._next_store_ms = 0
         return self._effects()
@@ -290,17 +279,17 @@ class Pipeline:
 
     # Resolution.
 
-    def _resolve(self, result: Result) -> None:
+    def _resolve(self, result: stimuli.Result) -> None:
         flight = self._flights[result.ticket]
         assert flight.event is not None
         assert flight.pending >> result.processor & 1, "resolved by a processor that was done"
-        if result.verdict is Verdict.FAILED:
+        if result.verdict is stimuli.Verdict.FAILED:
             assert result.reason is not None
             flight.dead = result.reason
             fault = (result.reason, result.error, result.attempts)
             self._outbox.put_aside(Letter(flight.ticket, result.processor, flight.event, *fault))
             return
-        if result.verdict is Verdict.HANDLED:
+        if result.verdict is stimuli.Verdict.HANDLED:
             flight.handled = True
         else:
             flight.is_stale = True
@@ -356,7 +345,7 @@ class Pipeline:
             self.deduplicator.expire(self.watermark.time_ms)
             self.sequencer.expire(self.watermark.time_ms - self.policy.dedupe_window_ms)
 
-    def _stored(self, stored: Stored) -> None:
+    def _stored(self, stored: stimuli.Stored) -> None:
         self._now_ms = max(self._now_ms, stored.now_ms)
         self._is_storing = False
         self._is_dirty = self._is_dirty or not stored.ok

@@ -1,9 +1,9 @@
 """Send messages to an event hub with the real client, in the plan's order.
 
-A message goes to the partition that the service's own hash gives for its key, with the key as the client's
-buffered mode sends it too: so a whole batch goes to a partition at once, and not one small batch for each key.
-Within a partition messages are sent one batch after the other, so events of one key stay in the plan's order;
-partitions are sent to side by side, none further ahead than `ROUND_MAX` messages of the plan.
+A message goes to the partition that the service's own hash gives for its key, with the key in its
+annotations, as the client's buffered mode does it: so a whole batch goes to a partition at once, and not one
+small batch for each key. Within a partition messages are sent one batch after the other, so events of one key
+stay in the plan's order; partitions are sent to side by side, none further ahead than `ROUND_MAX` messages.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from azure.eventhub import EventData
+from azure.eventhub import EventData, parse_connection_string
 from azure.eventhub.aio import EventHubProducerClient
 from azure.eventhub.amqp import AmqpMessageHeader
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
@@ -34,7 +34,7 @@ ROUND_MAX = 1_000
 """Messages."""
 SEND_TIMEOUT_S = 30.0
 _RETRIES_MAX = 2
-_RETRY_BACKOFF_MAX_S = 4.0
+_RETRY_BACKOFF_S = 0.3
 _TRICKLE_EVENTS = 1_000
 _ROUNDS_PER_S = 5
 """How finely a rate is kept."""
@@ -104,8 +104,9 @@ async def trickle(
 class Sender:
     """Sends messages to the partitions of one hub."""
 
-    def __init__(self, client: EventHubProducerClient, partitions: Sequence[str]) -> None:
+    def __init__(self, client: EventHubProducerClient, place: str, partitions: Sequence[str]) -> None:
         self._client = client
+        self._place = place
         self._partitions = partitions
         self._unkeyed = itertools.cycle(partitions)
         self.sent = 0
@@ -130,7 +131,7 @@ class Sender:
         placed: dict[str, list[Message]] = {}
         for message in messages:
             placed.setdefault(self._partition_of(message), []).append(message)
-        with _reported(self._client.eventhub_name):
+        with _reported(self._client.eventhub_name, self._place):
             try:
                 async with asyncio.TaskGroup() as group:
                     for partition, share in placed.items():
@@ -161,32 +162,37 @@ class Sender:
 async def open_sender(connection_string: str, hub: str) -> AsyncIterator[Sender]:
     """Connect to a hub. Raises `SourceUnavailable`; `ConfigurationError` for what is no connection string."""
     try:
+        place = parse_connection_string(connection_string).fully_qualified_namespace
         client = EventHubProducerClient.from_connection_string(
             connection_string,
             eventhub_name=hub,
             retry_total=_RETRIES_MAX,
-            retry_backoff_max=_RETRY_BACKOFF_MAX_S,
+            retry_backoff_factor=_RETRY_BACKOFF_S,
             auth_timeout=SEND_TIMEOUT_S,
         )
     except ValueError as error:
         message = f"the connection string cannot be used: {error}"
         raise ConfigurationError(message) from None
     async with client:
-        with _reported(hub):
+        with _reported(hub, place):
             partitions = await client.get_partition_ids()
-        yield Sender(client, partitions)
+        yield Sender(client, place, partitions)
 
 
 @contextmanager
-def _reported(hub: str) -> Iterator[None]:
+def _reported(hub: str, place: str) -> Iterator[None]:
     """Say in one line what the client says in many."""
     try:
         yield
     except AuthenticationError as error:
-        message = f"The event hub {hub!r} refuses us: {_first_line(error)}"
+        message = f"{place} refuses us: {_first_line(error)}"
         raise SourceUnavailable(message) from error
     except (EventHubError, OSError, TimeoutError) as error:
-        message = f"The event hub {hub!r} cannot be sent to: {_first_line(error)}"
+        said = _first_line(error)
+        if "status code: 404" in said.casefold() or "not-found" in str(error):
+            message = f"There is no event hub named {hub!r} at {place}."
+        else:
+            message = f"The event hub {hub!r} at {place} cannot be sent to: {said}"
         raise SourceUnavailable(message) from error
 
 
@@ -196,9 +202,9 @@ def _first_line(error: Exception) -> str:
 
 def _event_data(message: Message) -> EventData:
     data = EventData(message.body)
-    data.properties = dict(message.properties)
+    data.properties = cast("dict[str | bytes, Any]", message.properties)
     if message.partition_key is not None:
         annotated = data.raw_amqp_message
         annotated.annotations = {_PARTITION_KEY: message.partition_key}
-        annotated.header = AmqpMessageHeader(durable=True)
+        annotated.header = AmqpMessageHeader(durable=True)  # type: ignore[no-untyped-call] # the SDK's
     return data

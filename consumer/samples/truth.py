@@ -19,20 +19,30 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from consumer.events import Outcome, Position, Reason
 from consumer.samples.reading import Read, read_body, read_time, value_of
 
 
-class Logged(NamedTuple):
-    """A message as it is in a partition."""
+class Logged(Protocol):
+    """A message as it is in a partition; the local hub's `LoggedEvent` is one."""
 
-    sequence_number: int
-    enqueued_time_ms: int
-    body: bytes
-    properties: Mapping[Any, Any]
-    """Application properties; keys and values may be bytes, as clients give them."""
+    @property
+    def sequence_number(self) -> int:
+        """Its place in the partition."""
+
+    @property
+    def enqueued_time_ms(self) -> int:
+        """Log time."""
+
+    @property
+    def body(self) -> bytes:
+        """As it was sent."""
+
+    @property
+    def application_properties(self) -> Mapping[Any, Any]:
+        """Keys and values may be bytes, as clients give them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,7 @@ class _PartitionLog:
         """Say how an element ends; None: it is held."""
         if isinstance(element, Reason):
             return End(Outcome.DEAD_LETTERED, element)
-        if _is_control(message.properties, element.type):
+        if _is_control(message.application_properties, element.type):
             return End(Outcome.IGNORED, Reason.CONTROL)
         if self._topics is not None and element.topic not in self._topics:
             return End(Outcome.IGNORED, Reason.TOPIC)

@@ -8,6 +8,7 @@ archive twice, after a crash or a time-out, and then with the same ``idempotency
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ class Archive:
 def line_of(event: Event, idempotency_key: str) -> bytes:
     """One event as a line: where it was, what it was ordered by, and under ``data`` the event as it came.
 
-    What did not come as one valid JSON value is kept under ``data_text`` instead.
+    What did not come as one valid JSON value is kept under ``data_base64`` instead.
     """
     record: dict[str, Any] = {
         "id": event.id,
@@ -116,7 +117,7 @@ def line_of(event: Event, idempotency_key: str) -> bytes:
     try:
         orjson.loads(event.original)
     except orjson.JSONDecodeError:
-        record["data_text"] = event.original.decode("utf-8", "backslashreplace")
+        record["data_base64"] = base64.b64encode(event.original).decode()
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     # Inside valid JSON a raw line break is only white space: without it the line is one line.
     record["data"] = orjson.Fragment(event.original.replace(b"\n", b" ").replace(b"\r", b" "))

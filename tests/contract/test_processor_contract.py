@@ -1,0 +1,91 @@
+"""What every processor promises.
+
+A new one is added to `PROCESSORS`, with settings that work on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from consumer.processor import BatchProcessor, Context, Resource
+from processors.archive import Archive
+from processors.console import Console
+
+PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
+    "archive": (Archive, lambda folder: {"path": folder}),
+    "console": (Console, lambda _: {}),
+}
+
+
+@pytest.fixture(params=sorted(PROCESSORS))
+def made(request, tmp_path) -> tuple[Any, dict[str, Any]]:
+    build, settings = PROCESSORS[request.param]
+    return build, settings(tmp_path)
+
+
+async def handle(processor, events, attempt=1) -> None:
+    context = Context("it", attempt, events, lambda event: f"key-{event.id}")
+    if isinstance(processor, BatchProcessor):
+        assert await processor.process_batch(events, context) is None
+    else:
+        for event in events:
+            assert await processor(event, context) is None
+
+
+async def test_it_opens_handles_and_closes(made, event):
+    build, settings = made
+    processor = build(build.Settings(**settings))
+    if isinstance(processor, Resource):
+        await processor.open()
+    await handle(processor, [event(sequence_number=1), event(sequence_number=2)])
+    if isinstance(processor, Resource):
+        await processor.close()
+
+
+async def test_it_may_see_an_event_twice(made, event):
+    build, settings = made
+    processor = build(build.Settings(**settings))
+    if isinstance(processor, Resource):
+        await processor.open()
+    await handle(processor, [event()])
+    await handle(processor, [event()], attempt=2)
+    if isinstance(processor, Resource):
+        await processor.close()
+
+
+async def test_it_can_be_closed_without_having_seen_an_event(made):
+    build, settings = made
+    processor = build(build.Settings(**settings))
+    if isinstance(processor, Resource):
+        await processor.open()
+        await processor.close()
+
+
+def test_its_settings_refuse_what_they_do_not_know(made):
+    build, settings = made
+    with pytest.raises(ValidationError, match="surprise"):
+        build.Settings(**settings, surprise=1)
+
+
+def test_its_settings_are_frozen_and_described(made):
+    build, settings = made
+    assert issubclass(build.Settings, BaseModel)
+    assert build.Settings.__doc__
+    chosen = build.Settings(**settings)
+    for name in build.Settings.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(chosen, name, None)
+
+
+def test_the_built_in_processors_named_for_plugins_are_all_held_to_this():
+    named = {entry.name: entry.value for entry in entry_points(group="inturn.processors")}
+    built_in = {name for name, value in named.items() if value.startswith("processors.")}
+    if not built_in:
+        pytest.skip("inturn is not installed: its entry points are not known")
+    assert built_in <= PROCESSORS.keys()

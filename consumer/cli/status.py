@@ -1,0 +1,194 @@
+"""`inturn status`: what a running inturn says of itself, as tables.
+
+Exit codes: 0 fine; 1 not ready, or the lag grew while it was watched; 75 nothing answers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import time
+import urllib.request
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from consumer.errors import TemporaryError
+from consumer.status import EngineStatus
+from consumer.telemetry.health import Verdict, judge_ready
+
+FINE, FINDINGS, TEMPORARY = 0, 1, 75
+_ANSWER_TIMEOUT_S = 5.0
+_ANSWER_MAX_BYTES = 32 * 1024 * 1024
+_WATCH_EVERY_S = 2.0
+
+
+def status(
+    *,
+    url: Annotated[
+        str, typer.Option(help="Where the admin port listens.", envvar="INTURN_ADMIN_URL")
+    ] = "http://127.0.0.1:8080",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what /status answers, as JSON.")] = False,
+) -> None:
+    """Show partitions, processors and outcomes of a running inturn.
+
+    Exit code 1: it is not ready, or its lag grew while it was watched. 75: nothing answers at the address.
+    """
+    try:
+        code = _watch(url, as_json=as_json) if watch else _once(url, as_json=as_json)
+    except TemporaryError as error:
+        typer.echo(str(error), err=True)
+        code = TEMPORARY
+    raise typer.Exit(code)
+
+
+def fetch_status(url: str) -> EngineStatus:
+    """Ask the admin port at `url`. Raises `TemporaryError` if what answers is not inturn, or nothing does."""
+    place = url.rstrip("/") + "/status"
+    if not place.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{url!r} is not an http address.", param_hint="--url")
+    # Not through a proxy: the admin port is on this machine or in this cluster.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(place, timeout=_ANSWER_TIMEOUT_S) as answer:
+            body = answer.read(_ANSWER_MAX_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise TemporaryError(
+            f"No inturn answers at {place}: {reason}. Is it running, and is this its admin port?"
+        ) from error
+    try:
+        return msgspec.json.decode(body, type=EngineStatus)
+    except msgspec.DecodeError as error:
+        raise TemporaryError(
+            f"What answers at {place} is not inturn, or another version: {error}."
+        ) from error
+
+
+def lag_of(status: EngineStatus) -> int:
+    """Events behind, over the partitions whose newest event is known."""
+    return sum(partition.lag or 0 for partition in status.partitions)
+
+
+def render(status: EngineStatus, verdict: Verdict) -> RenderableType:
+    """The whole status: a headline, what wants attention, and three tables."""
+    headline = Text.assemble(
+        (
+            f"{status.state}, ready" if verdict.ok else f"{status.state}, not ready",
+            "green" if verdict.ok else "red",
+        ),
+        f"   {status.source}   version {status.version}   up {_span(status.uptime_s)}",
+    )
+    attention = [Text(f"✗ {reason}", "red") for reason in verdict.reasons]
+    attention += [Text(f"! {hint}", "yellow") for hint in verdict.hints]
+    return Group(headline, *attention, _partitions(status), _processors(status), _outcomes(status))
+
+
+def _once(url: str, *, as_json: bool) -> int:
+    status = fetch_status(url)
+    verdict = judge_ready(status, 0.0)
+    _show(status, verdict, as_json=as_json)
+    return FINE if verdict.ok else FINDINGS
+
+
+def _watch(url: str, *, as_json: bool) -> int:
+    """Until Ctrl-C; the exit code is about the last answer and the whole time between first and last."""
+    first = last = fetch_status(url)
+    verdict = judge_ready(last, 0.0)
+    try:
+        if as_json or not sys.stdout.isatty():
+            while True:
+                _show(last, verdict, as_json=as_json)
+                time.sleep(_WATCH_EVERY_S)
+                last = fetch_status(url)
+                verdict = judge_ready(last, 0.0)
+        with Live(render(last, verdict), screen=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(_WATCH_EVERY_S)
+                last = fetch_status(url)
+                verdict = judge_ready(last, 0.0)
+                live.update(render(last, verdict), refresh=True)
+    except KeyboardInterrupt:
+        return watched(first, last, verdict)
+
+
+def watched(first: EngineStatus, last: EngineStatus, verdict: Verdict) -> int:
+    """The exit code of a watch that has ended."""
+    grown = lag_of(last) - lag_of(first)
+    if grown > 0:
+        typer.echo(f"The lag grew by {grown:,} while it was watched.", err=True)
+    return FINE if verdict.ok and grown <= 0 else FINDINGS
+
+
+def _show(status: EngineStatus, verdict: Verdict, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(status).decode())
+    else:
+        Console().print(render(status, verdict))
+
+
+def _table(title: str, text_columns: tuple[str, ...], number_columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for column in text_columns:
+        table.add_column(column, overflow="fold")
+    for column in number_columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _partitions(status: EngineStatus) -> RenderableType:
+    if not status.partitions:
+        return Text("\nThis process owns no partition now.", "dim")
+    table = _table(
+        "\nPartitions",
+        ("partition", "state"),
+        ("checkpoint", "newest", "lag", "held", "in flight", "checkpoint age"),
+    )
+    for p in status.partitions:
+        state = Text(p.state, {"reading": "green", "halted": "red"}.get(p.state, "yellow"))
+        numbers = (_number(n) for n in (p.checkpoint, p.newest, p.lag, p.held, p.in_flight))
+        table.add_row(escape(p.partition), state, *numbers, _span(p.checkpoint_age_s))
+    return table
+
+
+def _processors(status: EngineStatus) -> RenderableType:
+    if not status.processors:
+        return Text("\nNo processor is configured.", "dim")
+    table = _table(
+        "\nProcessors",
+        ("processor", "type", "delivery", "last error"),
+        ("queued", "running", "handled", "failed attempts", "dead letters", "busy"),
+    )
+    for p in status.processors:
+        numbers = (_number(n) for n in (p.queued, p.running, p.handled, p.attempts_failed, p.dead_lettered))
+        texts = (escape(text) for text in (p.name, p.type, p.delivery, p.last_error or "–"))
+        table.add_row(*texts, *numbers, _span(p.busy_s))
+    return table
+
+
+def _outcomes(status: EngineStatus) -> RenderableType:
+    if not status.outcomes:
+        return Text("\nNo event has reached its outcome yet.", "dim")
+    table = _table("\nOutcomes", ("outcome",), ("events",))
+    for name, count in sorted(status.outcomes.items(), key=lambda item: -item[1]):
+        table.add_row(escape(name.replace("_", " ").replace(":", ": ")), _number(count))
+    return table
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"

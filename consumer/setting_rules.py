@@ -1,0 +1,41 @@
+"""What all settings have in common, and how a rule that spans several of them says no."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
+
+
+class Concern(BaseModel):
+    """The base of all settings: no unknown keys, no change, no infinity, no values in errors."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Finding(NamedTuple):
+    """What is wrong with one of the settings that a rule looked at together."""
+
+    at: tuple[str | int, ...]
+    """The way to the setting from the model whose rule it is."""
+    message: str
+
+
+FINDINGS = "findings"
+"""The error type under which pydantic carries `Finding` values, in the context key of the same name."""
+
+
+def refuse(*findings: Finding) -> None:
+    """Raise the findings, if there are any, as one error that pydantic collects with the others."""
+    if findings:
+        text = "; ".join(finding.message for finding in findings)
+        raise PydanticCustomError(FINDINGS, "{text}", {"text": text, FINDINGS: findings})

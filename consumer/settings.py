@@ -1,0 +1,335 @@
+"""What can be configured: frozen values, one small class for each concern.
+
+The docstring under a field is its description in the JSON Schema (``inturn config schema``); that of a
+limit says what happens at the limit. Files are read by `consumer.config_file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, Discriminator, Field, Tag, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from consumer.connection_settings import BlobConnection, EventHubConnection
+from consumer.setting_rules import Concern, Finding, refuse
+
+Text = Annotated[str, Field(min_length=1, max_length=1_024)]
+TypePattern = Annotated[str, Field(max_length=256, pattern=r"^([^\s*]+\*?|\*)$")]
+"""An event type, or with ``*`` at the end the beginning of some; ``*`` alone is all of them."""
+DataPath = Annotated[str, Field(max_length=256, pattern=r"^data(\.[^.\s]+)+$")]
+
+
+def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
+    # Pydantic would also take bare numbers, as seconds since 1970: nobody means that here.
+    try:
+        if not isinstance(value, str) or value in {"earliest", "latest"} or value[4:5] == "-":
+            return parse(value)
+    except ValueError:
+        pass
+    example = "2026-11-21T06:30:00Z"
+    raise PydanticCustomError(
+        "start", f"should be earliest, latest or a time with its offset such as {example}"
+    )
+
+
+Start = Annotated[Literal["earliest", "latest"] | AwareDatetime, WrapValidator(_place_or_time)]
+
+
+class EventHubSource(EventHubConnection):
+    """Read an event hub. Give exactly one of connection_string, connection_string_file and namespace."""
+
+    type: Literal["eventhub"]
+    consumer_group: Text = "$Default"
+    """The consumer group. Give inturn its own: two readers of one group take each other's partitions."""
+    start: Start = "earliest"
+    """Where to begin in a partition of which nothing is stored yet: earliest, latest or an RFC 3339 time."""
+    prefetch: int = Field(default=1_000, ge=1, le=10_000)
+    """Messages the client fetches ahead, per partition; at the limit they stay in the hub."""
+    batch_max: int = Field(default=300, ge=1, le=10_000)
+    """Messages taken at once; more come with the next batch."""
+    load_balancing_interval_s: float = Field(default=10.0, ge=1, le=300)
+    """Seconds between two looks at which replica owns which partition."""
+    idle_timeout_s: float = Field(default=60.0, ge=5, le=600)
+    """Seconds without a sign of life after which a connection is given up and opened anew."""
+    stall_after_s: float = Field(default=60.0, ge=5, le=3_600)
+    """Seconds without an event, though the hub has newer ones, after which a partition is opened anew."""
+    connect_timeout_s: float = Field(default=60.0, ge=1, le=600)
+    """Seconds in which the first connection must succeed; then inturn ends with exit code 75."""
+    transport: Literal["amqp", "websocket"] = "amqp"
+    """amqp uses port 5671; websocket uses port 443, for networks that let nothing else out."""
+    allow_plaintext_hosts: tuple[Text, ...] = ()
+    """Hosts that may be spoken to without TLS, such as a local hub. Every other host needs TLS."""
+
+
+class FileSource(Concern):
+    """Read files of JSON lines, or dead-letter blobs of Event Grid; inturn ends when they are read."""
+
+    type: Literal["file"]
+    paths: tuple[Path, ...] = Field(min_length=1)
+    """Files, or patterns with *; relative to the configuration file's folder."""
+
+
+class SqliteStore(Concern):
+    """A file on this machine: for one machine."""
+
+    type: Literal["sqlite"]
+    path: Path = Path("inturn-state/state.sqlite")
+    """The database file, made if it isn't there; relative to the configuration file's folder."""
+
+
+class BlobStore(BlobConnection):
+    """An Azure Storage container: for any number of replicas.
+
+    Give exactly one of connection_string, connection_string_file and account_url.
+    """
+
+    type: Literal["blob"]
+
+
+class MemoryStore(Concern):
+    """Nothing outlives the process: for tests and a first try."""
+
+    type: Literal["memory"]
+
+
+class Checkpointing(Concern):
+    """How often state is stored."""
+
+    checkpoint_interval_s: float = Field(default=1.0, ge=0.1, le=60)
+    """Seconds between two writes of a partition's checkpoint, if it moved. A crash repeats the rest."""
+
+
+class SqliteState(SqliteStore, Checkpointing):
+    """State in a file on this machine: for one machine."""
+
+
+class BlobState(BlobStore, Checkpointing):
+    """State in an Azure Storage container: for any number of replicas.
+
+    Give exactly one of connection_string, connection_string_file and account_url.
+    """
+
+
+class MemoryState(MemoryStore, Checkpointing):
+    """State that ends with the process: the next one starts at `source.start` again."""
+
+
+Source = Annotated[EventHubSource | FileSource, Field(discriminator="type")]
+State = Annotated[SqliteState | BlobState | MemoryState, Field(discriminator="type")]
+DeadLetters = Annotated[SqliteStore | BlobStore | MemoryStore, Field(discriminator="type")]
+
+
+def _beside_the_state(earlier: dict[str, Any]) -> SqliteStore | BlobStore | MemoryStore:
+    match earlier["state"]:
+        case SqliteStore() as state:
+            return SqliteStore(type="sqlite", path=state.path)
+        case BlobStore() as state:
+            kept = state.model_fields_set - Checkpointing.model_fields.keys()
+            return BlobStore(**{name: getattr(state, name) for name in kept})
+        case _:
+            return MemoryStore(type="memory")
+
+
+class AdmissionSettings(Concern):
+    """Which events are ours; the others are counted and ignored."""
+
+    topics: Annotated[
+        Annotated[Literal["any"], Tag("any")] | Annotated[tuple[Text, ...], Field(min_length=1), Tag("list")],
+        Discriminator(lambda value: "any" if isinstance(value, str) else "list"),
+    ]
+    """The resource ids whose events are taken, or `any`. There is no default: it has to be written down."""
+    types: tuple[TypePattern, ...] | None = Field(default=None, min_length=1)
+    """The event types that are taken. The default is whatever the processors ask for."""
+
+
+class SequenceSettings(Concern):
+    """How the events of an object are brought in turn."""
+
+    window_s: float = Field(default=5.0, ge=0, le=3_600)
+    """Seconds of log time for which an event waits for earlier ones; what comes later still is stale."""
+    idle_margin_s: float = Field(default=5.0, ge=0, le=3_600)
+    """Seconds that log time stays behind the local clock on a partition to which nothing comes."""
+    held_max: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Events held, per partition; at the limit reading pauses and nothing is released early."""
+    held_bytes_max_mb: float = Field(default=64.0, ge=1, le=4_096)
+    """Megabytes held, per partition; at the limit reading pauses and nothing is released early."""
+
+
+class DedupeSettings(Concern):
+    """What is remembered of events that are done."""
+
+    window_h: float = Field(default=25.0, ge=0, le=168)
+    """Hours of log time for which an identity is remembered. Event Grid delivers again for 24 hours."""
+    identities_max: int = Field(default=200_000, ge=1, le=10_000_000)
+    """Identities remembered, per partition; at the limit the oldest is forgotten early, and counted."""
+    objects_max: int = Field(default=200_000, ge=1, le=10_000_000)
+    """Objects whose last token is remembered, per partition; at the limit the oldest is forgotten."""
+
+
+class Limits(Concern):
+    """What may be going on at once."""
+
+    in_flight_max: int = Field(default=5_000, ge=1, le=1_000_000)
+    """Events received and not resolved, per partition; at the limit reading pauses."""
+
+
+class RetrySettings(Concern):
+    """When a failed attempt is made again: exponential back-off with jitter."""
+
+    attempts: int = Field(default=5, ge=1, le=1_000)
+    """Attempts in all; after the last one `on_failure` decides."""
+    backoff_s: float = Field(default=0.5, ge=0, le=3_600)
+    """The longest wait before the second attempt, in seconds; doubled for every further one."""
+    backoff_max_s: float = Field(default=30.0, ge=0, le=3_600)
+    """No wait is longer, in seconds."""
+
+    @model_validator(mode="after")
+    def _check_waits(self) -> Self:
+        if self.backoff_max_s < self.backoff_s:
+            at = "backoff_max_s" if "backoff_max_s" in self.model_fields_set else "backoff_s"
+            refuse(
+                Finding(
+                    (at,),
+                    f"backoff_max_s ({self.backoff_max_s:g}) is less than backoff_s ({self.backoff_s:g})",
+                )
+            )
+        return self
+
+
+class ProcessorSettings(Concern):
+    """One processor: what it is, what it is given, and what happens when it fails."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    """Its name in logs, metrics, keys and dead letters; unique. To rename it is to make a new one."""
+    type: Text
+    """A built-in processor, one that an installed package brings, or module:attribute."""
+    types: tuple[TypePattern, ...] = Field(default=("*",), min_length=1)
+    """The event types it is given; with * at the end the beginning of some. The default is all."""
+    delivery: Literal["in_turn", "on_arrival", "latest"] = "in_turn"
+    """in_turn: in order. on_arrival: at once, in no order. latest: in order, without what is superseded."""
+    stale: Literal["skip", "deliver"] = "skip"
+    """What to do with an event that comes after a later one of its object was released."""
+    concurrency: int = Field(default=8, ge=1, le=1_000)
+    """Lanes per partition. An object keeps its lane, so its events are handled one at a time."""
+    queue_max: int = Field(default=1_000, ge=1, le=100_000)
+    """Events that wait for this processor, per partition; at the limit reading pauses."""
+    chunk_max: int = Field(default=100, ge=1, le=10_000)
+    """Events given at once to a processor that takes batches; more come with the next chunk."""
+    deadline_s: float = Field(default=30.0, gt=0, le=86_400)
+    """Seconds an attempt may take; then it is cancelled and counts as failed."""
+    retry: RetrySettings = RetrySettings()
+    """When a failed attempt is made again."""
+    on_failure: Literal["dead_letter", "block"] = "dead_letter"
+    """When attempts are spent. dead_letter: put it aside and go on. block: try for ever, the lane waits."""
+    options: dict[str, Any] = Field(default_factory=dict, alias="with")
+    """The processor's own settings."""
+
+
+class OrderRule(Concern):
+    """One thing that events are ordered by."""
+
+    by: Literal["sequencer", "sequence_number", "sync_token", "version", "event_time"]
+    """How the value is read and compared."""
+    path: DataPath | None = None
+    """Where the value is, such as data.sequenceNumber. Event time has no path; every other rule needs one."""
+
+    @model_validator(mode="after")
+    def _check_path(self) -> Self:
+        if self.by == "event_time" and self.path is not None:
+            refuse(Finding(("path",), "event_time has no path: it is the envelope's time"))
+        if self.by != "event_time" and self.path is None:
+            refuse(Finding((), f"{self.by} needs a path, such as data.{self.by}"))
+        return self
+
+
+class CatalogueRule(Concern):
+    """How the events of some types are ordered; goes before the built-in catalogue."""
+
+    types: tuple[TypePattern, ...] = Field(min_length=1)
+    """The event types the rule is for."""
+    object: str = Field(default="subject", max_length=256, pattern=r"^(subject|data(\.[^.\s]+)+)$")
+    """What names the object within its topic: subject, or a path such as data.orderId."""
+    order: tuple[OrderRule, ...] = Field(default=(OrderRule(by="event_time"),), min_length=1)
+    """What orders an object's events: the first rule that finds something in the event."""
+
+
+class AdminSettings(Concern):
+    """The read-only HTTP server with health, metrics and the status page."""
+
+    enabled: bool = True
+    """Whether there is one."""
+    host: Text = "127.0.0.1"
+    """The address to listen on. It asks for no password: anything but loopback is for a network you trust."""
+    port: int = Field(default=8_080, ge=0, le=65_535)
+    """The port to listen on; 0 takes any that is free, and the log says which."""
+
+
+class LoggingSettings(Concern):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """console: for people. json: a line for each entry. auto: console on a terminal, else json."""
+
+
+class DrainSettings(Concern):
+    """How inturn stops."""
+
+    timeout_s: float = Field(default=20.0, ge=0, le=3_600)
+    """Seconds to finish what is in flight; what is not finished then is done again by the next owner."""
+
+
+class Settings(Concern):
+    """The whole configuration."""
+
+    source: Source
+    """Where events come from."""
+    state: State = SqliteState(type="sqlite")
+    """Where checkpoints and the state that belongs to them are kept."""
+    dead_letters: DeadLetters = Field(default_factory=_beside_the_state)
+    """Where dead letters are kept; the default is beside the state."""
+    admission: AdmissionSettings
+    """Which events are ours."""
+    sequence: SequenceSettings = SequenceSettings()
+    """How events are brought in turn."""
+    dedupe: DedupeSettings = DedupeSettings()
+    """How duplicates are known."""
+    limits: Limits = Limits()
+    """What may be going on at once."""
+    processors: tuple[ProcessorSettings, ...] = Field(min_length=1)
+    """Who is given the events."""
+    catalogue: tuple[CatalogueRule, ...] = ()
+    """How events of your own types are ordered."""
+    admin: AdminSettings = AdminSettings()
+    """The admin port."""
+    logging: LoggingSettings = LoggingSettings()
+    """The log."""
+    drain: DrainSettings = DrainSettings()
+    """How inturn stops."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [processor.name for processor in self.processors]
+        refuse(
+            *(
+                Finding(
+                    ("processors", index, "name"),
+                    f"{name} is the name of an earlier processor; give it its own",
+                )
+                for index, name in enumerate(names)
+                if name in names[:index]
+            )
+        )
+        return self
+
+    @property
+    def admitted_types(self) -> tuple[str, ...] | None:
+        """The types to admit: `admission.types`, else the union of what the processors ask for; None: any."""
+        if self.admission.types is not None:
+            return None if "*" in self.admission.types else self.admission.types
+        wanted = tuple(dict.fromkeys(kind for processor in self.processors for kind in processor.types))
+        return None if "*" in wanted else wanted

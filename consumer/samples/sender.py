@@ -113,19 +113,18 @@ class Sender:
         """Messages."""
 
     async def send_all(
-        self, messages: Sequence[Message], rate_per_s: float | None = None
-    ) -> AsyncIterator[int]:
-        """Send messages in rounds, and give how many were sent after each round."""
+        self, messages: Iterable[Message], rate_per_s: float | None = None
+    ) -> AsyncIterator[Sequence[Message]]:
+        """Send messages in rounds, each taken when the one before it was sent, and give each once sent."""
         size = ROUND_MAX if rate_per_s is None else max(1, min(ROUND_MAX, int(rate_per_s / _ROUNDS_PER_S)))
-        started_at, done = time.monotonic(), 0
-        for begin in range(0, len(messages), size):
+        waiting, started_at, done = iter(messages), time.monotonic(), 0
+        while part := list(itertools.islice(waiting, size)):
             if rate_per_s is not None:
                 await asyncio.sleep(max(0.0, started_at + done / rate_per_s - time.monotonic()))
-            part = messages[begin : begin + size]
             await self._send_round(part)
             done += len(part)
             self.sent += len(part)
-            yield self.sent
+            yield part
 
     async def _send_round(self, messages: Iterable[Message]) -> None:
         placed: dict[str, list[Message]] = {}

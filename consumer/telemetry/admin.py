@@ -95,6 +95,9 @@ class AdminServer:
             await self._runner.cleanup()
             self._runner = None
 
+    def _clean_status(self) -> EngineStatus:
+        return _without_secrets(self._status())
+
     def _refusal(self, error: OSError) -> Exception:
         place = f"{self._host}:{self._wanted_port}"
         if error.errno == errno.EADDRINUSE:
@@ -120,17 +123,17 @@ class AdminServer:
         return web.Response(text=self._page, content_type="text/html", headers=headers)
 
     async def _livez(self, _: web.Request) -> web.Response:
-        return _verdict(judge_live(self._status(), self._heartbeat.age_s, self._limits))
+        return _verdict(judge_live(self._clean_status(), self._heartbeat.age_s, self._limits))
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _verdict(judge_ready(self._status(), self._heartbeat.age_s, self._limits))
+        return _verdict(judge_ready(self._clean_status(), self._heartbeat.age_s, self._limits))
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
     async def _show_status(self, _: web.Request) -> web.Response:
-        return _json(_without_secrets(self._status()))
+        return _json(self._clean_status())
 
 
 def _verdict(verdict: Verdict) -> web.Response:

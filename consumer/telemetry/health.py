@@ -87,6 +87,15 @@ def judge_ready(
 ) -> Verdict:
     """Whether the process can do its work now."""
     reasons = list(judge_live(status, loop_heartbeat_age_s, limits).reasons)
+    reasons += status.not_ready or _plain_reasons(status)
+    if not status.ready and not reasons:
+        reasons.append("The engine says that it is not ready, and not why.")
+    return Verdict(not reasons, reasons, hints(status))
+
+
+def _plain_reasons(status: EngineStatus) -> list[str]:
+    """What the numbers say where the engine gives no reasons of its own."""
+    reasons = []
     if status.state in {"starting", "draining"}:
         reasons.append(f"The engine is {status.state}.")
     reasons += [
@@ -94,10 +103,7 @@ def judge_ready(
         for p in status.partitions
         if p.state == "halted"
     ]
-    reasons += status.not_ready
-    if not status.ready and not reasons:
-        reasons.append("The engine says that it is not ready, and not why.")
-    return Verdict(not reasons, reasons, hints(status))
+    return reasons
 
 
 def hints(status: EngineStatus) -> list[str]:

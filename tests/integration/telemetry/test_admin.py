@@ -78,6 +78,8 @@ async def test_no_secret_leaves_in_the_status(client, engine):
         text = await answer.text()
     assert text.count("[redacted]") == 3
     assert "abc" not in text
+    async with client.get("/readyz") as answer:
+        assert "sig=[redacted] was refused." in await answer.text()
 
 
 async def test_prometheus_can_read_the_metrics(client):

@@ -106,8 +106,10 @@ ORDERED_BY: Breakdown[PartitionStatus] = Breakdown(
 PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
     _partition(
         "messaging_client_consumed_messages_total",
-        "Events received from the hub. Flat while the lag is above zero: the partition is stuck, see /livez.",
-        lambda p: sum(p.outcomes.values()) + p.in_flight,
+        "Events read from the hub that reached their outcome. Flat while the lag is above zero: the "
+        "partition is stuck; /livez and the processors' last errors say why.",
+        # Not with those in flight: a counter must not fall when they are given up.
+        lambda p: sum(p.outcomes.values()),
         Kind.COUNTER,
     ),
     _partition(

@@ -108,7 +108,7 @@ class SqliteStore(SdkCheckpointStore):
         return await self._file.read(select)
 
     async def probe(self) -> None:
-        """Raise `StoreUnavailable` or `CorruptState` unless the file can be read and written."""
+        """Raise `StoreUnavailable` or `CorruptState` unless the file can be written; a missing one is made."""
         await self._file.probe()
 
     async def close(self) -> None:

@@ -108,7 +108,7 @@ class SqliteStore(SdkCheckpointStore):
         return await self._file.read(select)
 
     async def probe(self) -> None:
-        """Raise `StoreUnavailable` or `CorruptState` unless the file can be written; a missing one is made."""
+        """Raise `StoreUnavailable` or `CorruptState` unless the file can be written; makes a missing one."""
         await self._file.probe()
 
     async def close(self) -> None:

@@ -19,11 +19,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from consumer.cli.exit_codes import ExitCode
 from consumer.errors import TemporaryError
 from consumer.status import EngineStatus
 from consumer.telemetry.health import Verdict, judge_ready
 
-FINE, FINDINGS, TEMPORARY = 0, 1, 75
 _ANSWER_TIMEOUT_S = 5.0
 _ANSWER_MAX_BYTES = 32 * 1024 * 1024
 _WATCH_EVERY_S = 2.0
@@ -41,12 +41,7 @@ def status(
 
     Exit code 1: it is not ready, or its lag grew while it was watched. 75: nothing answers at the address.
     """
-    try:
-        code = _watch(url, as_json=as_json) if watch else _once(url, as_json=as_json)
-    except TemporaryError as error:
-        typer.echo(str(error), err=True)
-        code = TEMPORARY
-    raise typer.Exit(code)
+    raise typer.Exit(_watch(url, as_json=as_json) if watch else _once(url, as_json=as_json))
 
 
 def fetch_status(url: str) -> EngineStatus:
@@ -95,7 +90,7 @@ def _once(url: str, *, as_json: bool) -> int:
     status = fetch_status(url)
     verdict = judge_ready(status, 0.0)
     _show(status, verdict, as_json=as_json)
-    return FINE if verdict.ok else FINDINGS
+    return ExitCode.FINE if verdict.ok else ExitCode.FINDINGS
 
 
 def _watch(url: str, *, as_json: bool) -> int:
@@ -124,7 +119,7 @@ def watched(first: EngineStatus, last: EngineStatus, verdict: Verdict) -> int:
     grown = lag_of(last) - lag_of(first)
     if grown > 0:
         typer.echo(f"The lag grew by {grown:,} while it was watched.", err=True)
-    return FINE if verdict.ok and grown <= 0 else FINDINGS
+    return ExitCode.FINE if verdict.ok and grown <= 0 else ExitCode.FINDINGS
 
 
 def _show(status: EngineStatus, verdict: Verdict, *, as_json: bool) -> None:

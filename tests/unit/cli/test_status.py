@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 import msgspec
 import pytest
-import typer
 from rich.console import Console
-from typer.testing import CliRunner
 
+from consumer.__main__ import main
 from consumer.cli import status as command
 from consumer.status import EngineStatus
 from consumer.telemetry.health import judge_ready
@@ -46,10 +47,23 @@ def serve() -> Iterator[Callable[[bytes], str]]:
         server.server_close()
 
 
-def run(*arguments: str):
-    app = typer.Typer()
-    app.command()(command.status)
-    return CliRunner().invoke(app, [*arguments])
+class Result(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., Result]:
+    """Runs the real command line in this process."""
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["inturn", "status", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Result(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
 
 
 def text_of(status: EngineStatus) -> str:
@@ -58,46 +72,46 @@ def text_of(status: EngineStatus) -> str:
     return out.getvalue()
 
 
-def test_an_engine_that_is_fine_exits_with_0_and_shows_its_tables(engine_status, serve):
+def test_an_engine_that_is_fine_exits_with_0_and_shows_its_tables(run, engine_status, serve):
     result = run("--url", serve(msgspec.json.encode(engine_status())))
     assert result.exit_code == 0
     for word in ("running, ready", "Partitions", "Processors", "Outcomes", "dead lettered: bad time"):
         assert word in result.stdout
 
 
-def test_an_engine_that_is_not_ready_exits_with_1_and_says_why(engine_status, serve):
+def test_an_engine_that_is_not_ready_exits_with_1_and_says_why(run, engine_status, serve):
     status = engine_status(ready=False, not_ready=["The store does not answer."])
     result = run("--url", serve(msgspec.json.encode(status)) + "/")
     assert result.exit_code == 1
     assert "The store does not answer." in result.stdout
 
 
-def test_dead_letters_are_a_hint_and_not_a_failure(engine_status, serve):
+def test_dead_letters_are_a_hint_and_not_a_failure(run, engine_status, serve):
     result = run("--url", serve(msgspec.json.encode(engine_status(dead_letters=3))))
     assert result.exit_code == 0
     assert "inturn dlq list" in result.stdout
 
 
-def test_json_is_what_the_engine_said(engine_status, serve):
+def test_json_is_what_the_engine_said(run, engine_status, serve):
     status = engine_status()
     result = run("--json", "--url", serve(msgspec.json.encode(status)))
     assert msgspec.json.decode(result.stdout, type=EngineStatus) == status
 
 
-def test_nothing_that_answers_is_temporary(serve, unused_tcp_port):
+def test_nothing_that_answers_is_temporary(run, serve, unused_tcp_port):
     result = run("--url", f"http://127.0.0.1:{unused_tcp_port}")
     assert result.exit_code == 75
     assert "No inturn answers" in result.stderr
 
 
 @pytest.mark.parametrize(("body", "code"), [(b"<html>", 200), (b"{}", 200), (b"", 500)])
-def test_something_else_that_answers_is_temporary_too(serve, body, code):
+def test_something_else_that_answers_is_temporary_too(run, serve, body, code):
     result = run("--url", serve(body, code))
     assert result.exit_code == 75
-    assert "Traceback" not in result.output
+    assert "Traceback" not in result.stderr
 
 
-def test_an_address_that_is_no_address_is_wrong_usage():
+def test_an_address_that_is_no_address_is_wrong_usage(run):
     assert run("--url", "file:///etc/passwd").exit_code == 2
 
 
@@ -120,7 +134,7 @@ def test_a_lag_that_grew_while_it_was_watched_is_a_finding(
     assert command.watched(first, last, judge_ready(last, 0.0)) == code
 
 
-def test_a_watch_ends_with_ctrl_c_and_judges_what_it_saw(engine_status, partition_status, monkeypatch):
+def test_a_watch_ends_with_ctrl_c_and_judges_what_it_saw(run, engine_status, partition_status, monkeypatch):
     answers = iter([engine_status(partitions=[partition_status(lag=lag)]) for lag in (1, 2)])
     naps = iter([None, KeyboardInterrupt])
 

@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from consumer.hub.codec import Described
-from consumer.hub.log import Column, StartPosition
+from consumer.hub.log import EARLIEST, LATEST, Column, StartPosition
 from consumer.hub.performatives import AmqpError
 
 CBS = "$cbs"
 MANAGEMENT = "$management"
 SELECTOR = "apache.org:selector-filter:string"
-LATEST = StartPosition(Column.SEQUENCE_NUMBER, 2**63 - 1, inclusive=False)
-EARLIEST = StartPosition(Column.SEQUENCE_NUMBER, -1, inclusive=False)
 _COMPARISON = re.compile(r"\s*amqp\.annotation\.([a-z-]+)\s*(>=|>)\s*'?([^']*)'?\s*", re.IGNORECASE)
 
 

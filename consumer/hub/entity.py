@@ -70,7 +70,7 @@ class EventHub:
             partition = str(partition_of(key, len(self.logs)))
         assert partition is not None
         self.log_of(partition).append(events, enqueued_time_ms)
-        self._retain()
+        self.retain()
 
     @property
     def bytes(self) -> int:
@@ -82,7 +82,7 @@ class EventHub:
         """Events that retention took, since the start."""
         return sum([log.trimmed for log in self.logs.values()])
 
-    def _retain(self) -> None:
+    def retain(self) -> None:
         """Trim the oldest events, of whichever partition, until the hub is within its limit."""
         excess = self.bytes - self.settings.retention_bytes_max
         while excess > 0:

@@ -135,7 +135,7 @@ class Faults:
         return self._begin(Kind.MUTE)
 
     def refuse(self) -> Fault:
-        """Close new connections as soon as they are made; `LocalHub.pause_listening` closes the port itself."""
+        """Close new connections as soon as they are made; see also `LocalHub.pause_listening`."""
         return self._begin(Kind.REFUSE)
 
     def busy(self, hub: str = "", partition: str | None = None) -> Fault:
@@ -166,6 +166,10 @@ class Faults:
             if fault.kind is kind and (address is None or fault.concerns(address)):
                 return fault
         return None
+
+    def has_everywhere(self, kind: Kind) -> bool:
+        """Whether a fault of a kind is there that names no hub and no partition."""
+        return any(fault.kind is kind and fault.scope == EVERYTHING for fault in self.active)
 
     def _begin(self, kind: Kind, scope: Address = EVERYTHING, rate_per_s: float = 0) -> Fault:
         fault = Fault(kind, scope, self._end, rate_per_s)

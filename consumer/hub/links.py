@@ -51,7 +51,7 @@ class ReceiverLink:
     def start(self) -> None:
         """Take a place among the partition's receivers. Raises `AmqpError` if that is refused."""
         self._hub.admit(self, self.address.group or "", self.address.partition or "")
-        self._log.on_append[self] = lambda: self._session.carrier.schedule(self)
+        self._log.on_append[self] = lambda: self._session.carrier.outlet.schedule(self)
 
     def end(self, error: AmqpError) -> None:
         """Detach the client."""
@@ -123,7 +123,7 @@ class ReceiverLink:
             delivery_id = (delivery_id + 1) % _WRAP
         session.next_delivery_id = delivery_id
         session.sent(len(messages))
-        session.carrier.send_raw(parts)
+        session.carrier.outlet.send_raw(parts)
 
     def _annotations(self) -> bytes:
         if not self._metrics:
@@ -224,4 +224,4 @@ class SenderLink:
         if not self._settled:
             first = self._delivery_id
             body = p.accepted(first) if error is None else p.rejected(first, error)
-            self._session.carrier.send(self._session.channel, body)
+            self._session.carrier.outlet.send(self._session.channel, body)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from consumer.hub.messages import Incoming, outgoing
+from consumer.hub.performatives import AmqpError
 
 _COMPACT_AT = 1_024
 """Trimmed events are dropped from the list once there are this many and they are the larger half."""
@@ -49,6 +50,11 @@ class StartPosition(NamedTuple):
     inclusive: bool
 
 
+LATEST = StartPosition(Column.SEQUENCE_NUMBER, 2**63 - 1, inclusive=False)
+"""After whatever is the last event."""
+EARLIEST = StartPosition(Column.SEQUENCE_NUMBER, -1, inclusive=False)
+
+
 class PartitionProperties(NamedTuple):
     """What the service tells of a partition; an empty one has -1 for its numbers and "-1" for its offset."""
 
@@ -62,6 +68,10 @@ class PartitionProperties(NamedTuple):
 class Journal(Protocol):
     """Where appended events are kept over restarts."""
 
+    @property
+    def next_sequence_number(self) -> int:
+        """The number of the first event, if none is kept."""
+
     def append(self, events: list[StoredEvent]) -> None:
         """Write events down. Raises `OSError`."""
 
@@ -72,9 +82,9 @@ class Journal(Protocol):
 class PartitionLog:
     """The events of one partition."""
 
-    def __init__(self, now_ms: Callable[[], int], journal: Journal | None = None) -> None:
+    def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
-        self._journal = journal
+        self._journal: Journal | None = None
         self._events: list[StoredEvent] = []
         self._head = 0  # events before this index are trimmed
         self._begin = 0  # sequence number of the event at `_head`
@@ -102,13 +112,16 @@ class PartitionLog:
         """When the first event that is kept was enqueued; None if none is kept."""
         return self._events[self._head].enqueued_time_ms if self._head < len(self._events) else None
 
-    def restore(self, events: list[StoredEvent], begin: int, last: StoredEvent | None) -> None:
-        """Take over what a journal kept, before the first append."""
-        self._events = events
-        self._begin = begin
-        self._last = last
-        self._next_offset = 0 if last is None else _offset_after(last)
-        self.bytes = sum(_cost(event) for event in events)
+    def restore(self, events: list[StoredEvent], journal: Journal) -> None:
+        """Take over what a journal kept, before the first append, and write to it from now on."""
+        self._journal = journal
+        self._begin = journal.next_sequence_number
+        if events:
+            self._events = events
+            self._begin = events[0].sequence_number
+            self._last = events[-1]
+            self._next_offset = _offset_after(events[-1])
+            self.bytes = sum(_cost(event) for event in events)
 
     def append(self, incoming: list[Incoming], enqueued_time_ms: int | None = None) -> list[StoredEvent]:
         """Add events; all get one enqueued time, the clock's unless given, never below the one before.
@@ -153,10 +166,24 @@ class PartitionLog:
         return found
 
     def locate(self, start: StartPosition) -> int:
-        """The sequence number that a receiver begins at."""
+        """The sequence number that a receiver begins at. Raises `AmqpError` for a place beyond the end."""
+        self._expect_within(start)
         search = bisect_left if start.inclusive else bisect_right
         index = search(self._events, start.value, lo=self._head, key=_COLUMNS[start.column])
         return self._begin + index - self._head
+
+    def _expect_within(self, start: StartPosition) -> None:
+        """The service refuses an offset or number that was never given, as after a hub was recreated."""
+        if start == LATEST or start.column is Column.ENQUEUED_TIME:
+            return
+        told = self.properties()
+        last = told.last_sequence_number if start.column is Column.SEQUENCE_NUMBER else int(told.last_offset)
+        if start.value > last:
+            what = start.column.removeprefix("x-opt-").replace("-", " ")
+            raise AmqpError(
+                "com.microsoft:argument-error",
+                f"The supplied {what} '{start.value}' is invalid. The last {what} in the system is '{last}'.",
+            )
 
     def trim_oldest(self, bytes_wanted: int, not_after_ms: int) -> int:
         """Trim events enqueued at or before `not_after_ms` until `bytes_wanted` are free.

@@ -24,8 +24,9 @@ _STATUS = {"amqp:not-found": 404, "amqp:unauthorized-access": 401}
 class ReplyLink:
     """Where a client gets its answers."""
 
-    def __init__(self, session: Session, link_request: LinkRequest) -> None:
+    def __init__(self, session: Session, link_request: LinkRequest, node: str) -> None:
         self.request = link_request
+        self.node = node
         self.ended = False
         self._session = session
         self._waiting: deque[bytes] = deque()
@@ -57,7 +58,7 @@ class ReplyLink:
         if len(self._waiting) >= _WAITING_MAX:
             raise AmqpError("amqp:resource-limit-exceeded", "Too many answers wait for credit.")
         self._waiting.append(message)
-        self._session.carrier.schedule(self)
+        self._session.carrier.outlet.schedule(self)
 
     def deliver(self) -> bool:
         """Send the answers that there is credit for."""
@@ -71,8 +72,9 @@ class ReplyLink:
 class RequestLink:
     """Where a client puts its requests."""
 
-    def __init__(self, session: Session, link_request: LinkRequest) -> None:
+    def __init__(self, session: Session, link_request: LinkRequest, node: str) -> None:
         self.request = link_request
+        self.node = node
         self.ended = False
         self._session = session
         self._delivery_count = link_request.initial_delivery_count
@@ -112,7 +114,7 @@ class RequestLink:
         self._delivery_count = (self._delivery_count + 1) % _WRAP
         self._credit -= 1
         if fields[4] is not True:
-            self._session.carrier.send(self._session.channel, p.accepted(self._delivery_id))
+            self._session.carrier.outlet.send(self._session.channel, p.accepted(self._delivery_id))
         try:
             asked = request(message)
         except CodecError as error:
@@ -125,17 +127,13 @@ class RequestLink:
     def _reply_link(self) -> ReplyLink:
         """The link of the same session that reads from where this one sends to; clients need not name it."""
         for link in self._session.links.values():
-            if (
-                isinstance(link, ReplyLink)
-                and not link.ended
-                and link.request.address == self.request.address
-            ):
+            if isinstance(link, ReplyLink) and not link.ended and link.node == self.node:
                 return link
         raise AmqpError("amqp:precondition-failed", "There is no link for the answer.")
 
     def _handle(self, asked: Request) -> bytes:
         carrier = self._session.carrier
-        cbs = self.request.address == CBS
+        cbs = self.node == CBS
         try:
             if cbs:
                 _put_token(carrier.namespace, asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -19,10 +20,12 @@ from consumer.hub.log import PartitionLog, StoredEvent
 from consumer.hub.messages import compose, read_content
 from consumer.hub.namespace import Namespace
 from consumer.hub.settings import HubSettings, LocalHubSettings
+from consumer.hub.storage import Storage
 from consumer.hub.tokens import TokenPolicy
 
 _log = structlog.get_logger("inturn.hub")
 
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
 _GOODBYE_S = 1.0
 """How long `close` waits for clients to take what was sent to them; then they are reset."""
 
@@ -47,6 +50,7 @@ class LocalHub:
         tokens = TokenPolicy(self.settings.key_name, self.settings.key, _now_ms)
         hubs = [self._make_hub(hub) for hub in self.settings.hubs]
         self._namespace = Namespace(hubs, self.settings.limits, tokens, _now_ms)
+        self._storage = Storage(self.settings.data_folder)
         self._server: asyncio.Server | None = None
         self._port = self.settings.port
 
@@ -68,8 +72,21 @@ class LocalHub:
         await self.close()
 
     async def start(self) -> None:
-        """Listen. Raises `SourceUnavailable` if the port cannot be had."""
-        await self.resume_listening()
+        """Read the data folder and listen.
+
+        Raises `SourceUnavailable` if the port cannot be had, and for the folder `StoreUnavailable`,
+        `CorruptState` and `ConfigurationError`.
+        """
+        hubs = self._namespace.hubs.values()
+        logs = {(hub.name, partition): log for hub in hubs for partition, log in hub.logs.items()}
+        await asyncio.to_thread(self._storage.open, logs)
+        try:
+            for hub in hubs:
+                hub.retain()
+            await self.resume_listening()
+        except BaseException:
+            self._storage.close()
+            raise
         _log.info("The local hub is listening.", host=self.settings.host, port=self._port)
 
     async def resume_listening(self) -> None:
@@ -105,6 +122,7 @@ class LocalHub:
             for peer in list(self._namespace.peers):
                 peer.abort()
             await asyncio.sleep(0)
+        self._storage.close()
 
     def connection_string(self, hub: str | None = None) -> str:
         """What the Event Hubs clients want to be given; with a hub's name it is in it as the entity path."""
@@ -175,6 +193,11 @@ def _check(settings: LocalHubSettings) -> None:
     names: Sequence[str] = [hub.name.casefold() for hub in settings.hubs]
     if len(set(names)) != len(names):
         findings.append("Two hubs have the same name.")
+    findings += [
+        f"{hub.name!r} cannot be a hub's name: letters, digits and . - _ inside, at most 256."
+        for hub in settings.hubs
+        if not _NAME.fullmatch(hub.name)
+    ]
     findings += [
         f"The hub {hub.name!r} has {hub.partitions} partitions; 1 to 1024 are possible."
         for hub in settings.hubs

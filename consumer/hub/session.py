@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from consumer.hub import performatives as p
 from consumer.hub.codec import UInt, encode, encode_list
 from consumer.hub.namespace import Namespace
+from consumer.hub.outlet import Outlet
 from consumer.hub.performatives import AmqpError, LinkRequest
 
 WINDOW = 65_536
@@ -19,18 +20,10 @@ class Carrier(Protocol):
     """What a session needs of its connection."""
 
     namespace: Namespace
+    outlet: Outlet
     authorized: bool
     frame_bytes_max: int
     """The largest frame that the client takes."""
-
-    def send(self, channel: int, body: bytes) -> None:
-        """Put a frame out, at the latest when the present call into the connection ends."""
-
-    def send_raw(self, parts: list[bytes]) -> None:
-        """Put whole frames out."""
-
-    def schedule(self, link: Link) -> None:
-        """Have `link.deliver` called soon."""
 
 
 class Link(Protocol):
@@ -74,7 +67,7 @@ class Session:
 
     def start(self) -> None:
         """Answer the client's begin."""
-        self.carrier.send(self.channel, p.begin(self.channel, 0, WINDOW, self._handle_max))
+        self.carrier.outlet.send(self.channel, p.begin(self.channel, 0, WINDOW, self._handle_max))
 
     @property
     def blocked(self) -> bool:
@@ -96,7 +89,7 @@ class Session:
 
     def _send_waiting(self) -> None:
         count = min(max(self.window, 0), len(self._waiting))
-        self.carrier.send_raw([self._waiting.popleft() for _ in range(count)])
+        self.carrier.outlet.send_raw([self._waiting.popleft() for _ in range(count)])
         self.sent(count)
 
     def sent(self, frames: int) -> None:
@@ -104,14 +97,16 @@ class Session:
         self.window -= frames
         self.next_outgoing_id = (self.next_outgoing_id + frames) % _WRAP
 
-    def attach(self, link: Link) -> None:
-        """Keep a link. Raises `AmqpError` if the session has no room or the handle is taken."""
-        handle = link.request.handle
+    def expect_free(self, handle: int) -> None:
+        """Raises `AmqpError` if a handle is taken: then the client has lost count."""
         if handle in self.links:
             raise AmqpError("amqp:session:handle-in-use", f"The handle {handle} is in use.")
+
+    def add(self, link: Link) -> None:
+        """Keep a link. Raises `AmqpError` if the session has no room for it."""
         if len(self.links) >= self.carrier.namespace.limits.links_max:
             raise AmqpError("amqp:resource-limit-exceeded", "The session has too many links.")
-        self.links[handle] = link
+        self.links[link.request.handle] = link
 
     def on_flow(self, fields: list[Any]) -> None:
         """Take the client's windows, and credit for a link if it names one."""
@@ -132,13 +127,13 @@ class Session:
                 if fields[9] is True:
                     self.send_flow(link)
         for other in self.links.values():
-            self.carrier.schedule(other)
+            self.carrier.outlet.schedule(other)
 
     def send_flow(self, link: Link | None, *, drained: bool = False) -> None:
         """Tell the client the windows, and a link's credit."""
         state = (self.next_incoming_id, self._incoming_window, self.next_outgoing_id, WINDOW)
         of_link = None if link is None else link.flow_state()
-        self.carrier.send(self.channel, p.flow(state, of_link, drained=drained))
+        self.carrier.outlet.send(self.channel, p.flow(state, of_link, drained=drained))
 
     def on_transfer(self, fields: list[Any], payload: bytes) -> None:
         """Hand a transfer to its link, which is ended if it cannot take it."""
@@ -159,7 +154,7 @@ class Session:
         """Detach a link from the hub's side; it stays known until the client has answered."""
         if not link.ended:
             link.ended = True
-            self.carrier.send(self.channel, p.detach(link.request.handle, error))
+            self.carrier.outlet.send(self.channel, p.detach(link.request.handle, error))
             link.closed()
 
     def on_detach(self, fields: list[Any]) -> None:
@@ -171,7 +166,7 @@ class Session:
         if not link.ended:
             link.ended = True
             link.closed()
-            self.carrier.send(self.channel, p.detach(link.request.handle))
+            self.carrier.outlet.send(self.channel, p.detach(link.request.handle))
 
     def closed(self) -> None:
         """The session is gone, and all its links with it."""

@@ -1,8 +1,4 @@
-"""`inturn send`: put sample events, or events from a file, into a hub.
-
-Exit codes: 0 sent; 2 a wrong option; 75 no hub, no such hub or a wrong key; 78 no usable connection string
-or file.
-"""
+"""`inturn send`: put sample events, or events from a file, into a hub."""
 
 from __future__ import annotations
 
@@ -17,13 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from consumer.errors import ConfigurationError, TemporaryError
+from consumer.errors import ConfigurationError, SourceUnavailable
 from consumer.samples.events import partition_key_of, properties_of
 from consumer.samples.messages import Intent, Message
 from consumer.samples.sender import LOCAL_HUB, open_sender
 from consumer.samples.singles import KINDS, draw, message_of
 
-TEMPORARY, CONFIGURATION = 75, 78
 _NAMED_MAX = 20
 """More messages than that are counted, not named."""
 
@@ -80,18 +75,20 @@ def send(  # noqa: PLR0913 - the options of a command
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}", param_hint="--type")
     is_keyed = not no_partition_key
+    if file is None:
+        messages = _samples(kind, topic, count or 1, seed, is_keyed=is_keyed)
+    else:
+        messages = itertools.islice(_lines(_read(file), is_keyed=is_keyed), count)
+    if connection_string_file is not None:
+        connection_string = _read(connection_string_file).strip()
     try:
-        if file is None:
-            messages = _samples(kind, topic, count or 1, seed, is_keyed=is_keyed)
-        else:
-            messages = itertools.islice(_lines(_read(file), is_keyed=is_keyed), count)
-        if connection_string_file is not None:
-            connection_string = _read(connection_string_file).strip()
-        asyncio.run(_send(connection_string or LOCAL_HUB, hub, messages, rate))
-    except (TemporaryError, ConfigurationError) as error:
-        is_local = connection_string is None and isinstance(error, TemporaryError)
-        typer.echo(f"{error}{' Start one with `inturn hub`.' if is_local else ''}", err=True)
-        raise typer.Exit(TEMPORARY if isinstance(error, TemporaryError) else CONFIGURATION) from None
+        place = LOCAL_HUB if connection_string is None else connection_string
+        asyncio.run(_send(place, hub, messages, rate))
+    except SourceUnavailable as error:
+        if connection_string is not None:
+            raise
+        message = f"{error} Start a local hub with `inturn hub`."
+        raise SourceUnavailable(message) from error
 
 
 async def _send(connection_string: str, hub: str, messages: Iterator[Message], rate: float | None) -> None:

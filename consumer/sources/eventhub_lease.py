@@ -1,0 +1,98 @@
+"""What is known of a partition: while it is ours, and over all the times that it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+
+from consumer.events import RawBatch
+from consumer.sources.eventhub_watchdog import Signs
+from consumer.sources.receive_guard import ReceiveGuard
+
+_log = structlog.get_logger("inturn.eventhub")
+
+
+class PartitionCounts(msgspec.Struct):
+    """Totals since the start of the process."""
+
+    received: int = 0
+    """Messages that the client delivered."""
+    redelivered: int = 0
+    """Of those, messages that had come before and were dropped."""
+    gaps: int = 0
+    """Sequence numbers that never came."""
+
+
+class Readings(msgspec.Struct):
+    """What the source knows of its partitions, whichever client reads them at the time."""
+
+    counts: dict[str, PartitionCounts] = {}
+    newest: dict[str, int] = {}
+    """The newest sequence number in the hub, as last heard."""
+    problems: dict[str, str] = {}
+    """Partitions that cannot be read until somebody acts, and why."""
+    is_stopped: bool = False
+    """Nothing new is handed over any more."""
+
+    def of(self, partition: str) -> PartitionCounts:
+        """The counts of a partition."""
+        return self.counts.setdefault(partition, PartitionCounts())
+
+    def heard_of(self, partition: str, newest: int) -> None:
+        """Take note of the hub's newest sequence number; it does not go back."""
+        self.newest[partition] = max(newest, self.newest.get(partition, -1))
+
+
+class Lease:
+    """A partition that is ours, from its assignment until it is revoked."""
+
+    def __init__(self, partition: str, after: int, task: asyncio.Task[Any] | None, now_s: float) -> None:
+        self.partition = partition
+        self.task = task
+        """The client's own task of this partition: cancelling it makes the client let go of it."""
+        self.guard = ReceiveGuard(after)
+        self.handing_over: asyncio.Task[Any] | None = None
+        """The task in which a batch is being handed over."""
+        self.is_lost = False
+        """The hub or the store said that another owner has it."""
+        self.is_being_renewed = False
+        self.deliveries = 0
+        self.heard_s = now_s
+        self._behind_since_s: float | None = None
+
+    def signs(self, *, is_waiting_for_us: bool) -> Signs:
+        """What the watchdog judges by."""
+        busy = is_waiting_for_us or self.handing_over is not None
+        return Signs(self.heard_s, self._behind_since_s, self.deliveries, busy)
+
+    def progressed(self, newest: int | None, now_s: float) -> None:
+        """Something came, or had to wait for us; from now on count again how long nothing comes."""
+        self.heard_s = now_s
+        self._behind_since_s = None
+        self.look_at(newest, now_s)
+
+    def look_at(self, newest: int | None, now_s: float) -> None:
+        """Compare with the hub's newest sequence number; None if the hub has nothing more to give."""
+        if newest is None or newest <= self.guard.last:
+            self._behind_since_s = None
+        elif self._behind_since_s is None:
+            self._behind_since_s = now_s
+
+    def admit(self, batch: RawBatch, counts: PartitionCounts) -> RawBatch | None:
+        """The part of a batch that is new; counts the rest and what never came."""
+        admitted = self.guard.admit(batch)
+        self.deliveries += len(batch)
+        counts.received += len(batch)
+        counts.redelivered += admitted.redelivered
+        for gap in admitted.gaps:
+            counts.gaps += len(gap)
+            _log.error(
+                "Events are missing: retention or the hub has removed them before they were read.",
+                partition=self.partition,
+                first=gap.first,
+                last=gap.last,
+            )
+        return admitted.batch

@@ -1,0 +1,148 @@
+"""Walk round the partitions of a session: who owns them, are they read, how far is the hub.
+
+What it finds it mends by renewing one partition, or by having the client replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from consumer.errors import SourceUnavailable, StoreUnavailable
+from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S
+from consumer.sources.eventhub_internals import DELIVERIES_MAX_UNSEEN, clear_delivery_tags, is_known
+from consumer.sources.eventhub_lease import Lease
+from consumer.sources.eventhub_watchdog import Condition, Limits, judge
+
+if TYPE_CHECKING:
+    from consumer.sources.eventhub_session import Session, SessionParts
+
+_LOOK_EVERY_S = 0.5
+_OWNERSHIP_EVERY_S = (1.0, 4.0)
+"""Bounds of how often the ownerships are read; a third of the load balancing's interval between them."""
+_POLL_EVERY_S = 30.0
+"""How often the hub is asked for its newest events, so that the lag is right when nothing arrives."""
+_TURNS_MISSED_MAX = 3
+
+_log = structlog.get_logger("inturn.eventhub")
+
+
+class Patrol:
+    """The rounds of one session."""
+
+    def __init__(self, parts: SessionParts, session: Session) -> None:
+        settings = parts.settings
+        self._parts = parts
+        self._session = session
+        self._now_s = parts.monotonic_s
+        low_s, high_s = _OWNERSHIP_EVERY_S
+        self._ownership_every_s = min(high_s, max(low_s, settings.load_balancing_interval_s / 3))
+        self._poll_every_s = min(_POLL_EVERY_S, settings.stall_after_s / 2)
+        unseen = settings.deliveries_max if is_known() else DELIVERIES_MAX_UNSEEN
+        self._limits = Limits(settings.stall_after_s, min(settings.deliveries_max, unseen))
+        self._heard_s = self._now_s()
+        """When the hub last answered a question."""
+        self._partition_ids: set[str] = set()
+
+    async def run(self) -> None:
+        """Walk until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_ownership())
+            tasks.create_task(self._poll())
+            while True:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                await self._look(tasks)
+
+    async def _watch_ownership(self) -> None:
+        """Notice a partition that another owner has (D2): the link says so only when its buffer is empty."""
+        while True:
+            await asyncio.sleep(self._ownership_every_s)
+            try:
+                taken = await self._session.ledger.taken()
+            except StoreUnavailable:
+                # The engine falls silent by itself when its store is away for long.
+                continue
+            for partition in taken:
+                lease = self._session.leases.get(partition)
+                if lease is not None:
+                    _log.info("Another owner has taken a partition.", partition=partition)
+                    await self._session.give_up(lease, lost=True)
+
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        if self._session.client is not None:
+            clear_delivery_tags(self._session.client)
+        turn_age_s = self._now_s() - self._session.ledger.turned_s
+        if turn_age_s > _TURNS_MISSED_MAX * self._parts.settings.load_balancing_interval_s + ANSWER_TIMEOUT_S:
+            self._session.fail(SourceUnavailable("The client does not share partitions out any more."))
+            return
+        silent = []
+        for lease in list(self._session.leases.values()):
+            match self._judge(lease):
+                case Condition.SILENT:
+                    silent.append(lease)
+                case Condition.STALLED:
+                    _log.warning(
+                        "The hub has more events and none of them come; the partition is opened anew.",
+                        partition=lease.partition,
+                        received=lease.guard.last,
+                        newest=self._parts.readings.newest.get(lease.partition),
+                    )
+                    tasks.create_task(self._renew(lease))
+                case Condition.WORN:
+                    _log.info("A long-lived link is opened anew.", partition=lease.partition)
+                    tasks.create_task(self._renew(lease))
+        if silent:
+            await self._ask_after(silent, tasks)
+
+    def _judge(self, lease: Lease) -> Condition:
+        if lease.is_being_renewed:
+            return Condition.WELL
+        readings, intake = self._parts.readings, self._parts.intake
+        waits = readings.is_stopped or intake.is_paused(lease.partition)
+        now_s = self._now_s()
+        if waits:
+            # Silence is our own doing: it is counted again from the moment that we can take something.
+            lease.progressed(readings.newest.get(lease.partition), now_s)
+        return judge(lease.signs(is_waiting_for_us=waits), self._limits, now_s)
+
+    async def _ask_after(self, silent: list[Lease], tasks: asyncio.TaskGroup) -> None:
+        """The client connects again and again, as fast as it can. If the hub is away, stop it (D5b)."""
+        try:
+            await self._parts.inquiry.partition_ids()
+        except SourceUnavailable as error:
+            self._session.fail(error)
+            return
+        for lease in silent:
+            if self._judge(lease) is Condition.SILENT:
+                _log.warning("A receiver cannot connect; it is opened anew.", partition=lease.partition)
+                tasks.create_task(self._renew(lease))
+
+    async def _renew(self, lease: Lease) -> None:
+        lease.is_being_renewed = True
+        await self._session.renew(lease)
+
+    async def _poll(self) -> None:
+        while True:
+            await self._ask_for_newest()
+            await asyncio.sleep(self._poll_every_s)
+
+    async def _ask_for_newest(self) -> None:
+        try:
+            ids = set(await self._parts.inquiry.partition_ids())
+            if self._partition_ids and ids - self._partition_ids:
+                # The client asks only once which partitions there are.
+                self._session.fail(SourceUnavailable("The hub has more partitions than it had."))
+                return
+            self._partition_ids = ids
+            for lease in list(self._session.leases.values()):
+                told = await self._parts.inquiry.partition(lease.partition)
+                self._parts.readings.heard_of(lease.partition, told.newest)
+                lease.look_at(None if told.is_empty else told.newest, self._now_s())
+        except SourceUnavailable as error:
+            # Receivers may well go on: give the hub as long as a stall is given.
+            if self._now_s() - self._heard_s > self._parts.settings.stall_after_s:
+                self._session.fail(error)
+        else:
+            self._heard_s = self._now_s()

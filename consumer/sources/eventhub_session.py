@@ -1,0 +1,278 @@
+"""One client of Event Hubs from its making to its end, and the partitions it reads meanwhile.
+
+The client calls us (a partition begins, a batch is there, a partition ends) and is watched from the side.
+A session ends when it is told to, or when the client has to be replaced; the source then makes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from azure.eventhub import CloseReason, EventData
+from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, PartitionContext
+from azure.eventhub.exceptions import EventHubError
+
+from consumer.errors import CorruptState, FenceLost, SourceUnavailable, StoreUnavailable, TemporaryError
+from consumer.events import Checkpoint
+from consumer.sources import Intake
+from consumer.sources.eventhub_batches import raw_batch
+from consumer.sources.eventhub_client import Inquiry, make_client, put_an_end_to, receiving
+from consumer.sources.eventhub_errors import explain, one_line
+from consumer.sources.eventhub_internals import transports
+from consumer.sources.eventhub_lease import Lease, Readings
+from consumer.sources.eventhub_ownership import OwnershipLedger
+from consumer.sources.eventhub_patrol import Patrol
+from consumer.sources.eventhub_settings import PREFETCH_MAX, Address, EventHubSettings
+from consumer.sources.eventhub_watchdog import HEARTBEAT_S
+
+_LETTING_GO_S = 5.0
+"""A receiver that the client has not let go of after this is stuck, and the client is replaced."""
+_STOLEN = "amqp:link:stolen"
+
+_log = structlog.get_logger("inturn.eventhub")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """What a session works with; all of it outlives the session."""
+
+    settings: EventHubSettings
+    address: Address
+    store: CheckpointStore
+    intake: Intake
+    inquiry: Inquiry
+    readings: Readings
+    monotonic_s: Callable[[], float] = time.monotonic
+
+
+class Session:
+    """A client and its leases."""
+
+    def __init__(self, parts: SessionParts) -> None:
+        self._parts = parts
+        self._intake = parts.intake
+        self._readings = parts.readings
+        self._now_s = parts.monotonic_s
+        self.ledger = OwnershipLedger(
+            parts.store, lambda partition: parts.inquiry.resolve(partition, parts.settings.start)
+        )
+        self.leases: dict[str, Lease] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._over = asyncio.Event()
+        self._is_closing = False
+        self._never = asyncio.Event()
+        self.client: EventHubConsumerClient | None = None
+        self.broken: SourceUnavailable | None = None
+        """Why the client has to be replaced; None if the session was told to end."""
+
+    def end(self) -> None:
+        """Give every partition back, in good order, and end."""
+        self._over.set()
+
+    def fail(self, why: SourceUnavailable) -> None:
+        """End, and have the client replaced."""
+        self.broken = self.broken or why
+        self._over.set()
+
+    async def run(self) -> None:
+        """Read until `end` or `fail`."""
+        settings = self._parts.settings
+        self.client = make_client(settings, self.ledger)
+        connections: list[asyncio.WriteTransport] = []
+        try:
+            async with receiving(
+                self.client,
+                on_event_batch=self._on_batch,
+                max_batch_size=settings.batch_max,
+                max_wait_time=HEARTBEAT_S,
+                prefetch=min(settings.prefetch, PREFETCH_MAX),
+                track_last_enqueued_event_properties=True,
+                starting_position="-1",
+                starting_position_inclusive=False,
+                on_error=self._on_error,
+                on_partition_initialize=self._on_initialize,
+                on_partition_close=self._on_close,
+            ):
+                try:
+                    await self._watch()
+                finally:
+                    connections = transports(self.client)
+                    await self._give_up_all()
+        finally:
+            for connection in connections:
+                if not connection.is_closing():
+                    connection.abort()
+            await self.ledger.give_back()
+
+    async def _watch(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            patrol = tasks.create_task(Patrol(self._parts, self).run())
+            await self._over.wait()
+            await put_an_end_to(patrol)
+
+    async def _give_up_all(self) -> None:
+        """Drain every partition; ownership is kept and renewed meanwhile."""
+        self._is_closing = True
+        is_orderly = self._over.is_set()
+        async with asyncio.TaskGroup() as tasks:
+            for lease in list(self.leases.values()):
+                tasks.create_task(self.give_up(lease, lost=not is_orderly))
+
+    # A partition's life.
+
+    async def give_up(self, lease: Lease, *, lost: bool) -> None:
+        """Revoke a partition and make the client let go of it."""
+        await self._revoke(lease, lost=lost)
+        if lease.task is not None:
+            lease.task.cancel()
+
+    async def renew(self, lease: Lease) -> None:
+        """Give a partition up and have the client take it again at its next turn."""
+        client, task = self.client, lease.task
+        assert client is not None
+        connections = transports(client, lease.partition)
+        await self.give_up(lease, lost=False)
+        if task is not None:
+            await asyncio.wait((task,), timeout=_LETTING_GO_S)
+        for connection in connections:
+            if not connection.is_closing():
+                connection.abort()
+        if task is None or not task.done():
+            self.fail(
+                SourceUnavailable(f"Partition {lease.partition}: the client does not let go of its link.")
+            )
+
+    async def _revoke(self, lease: Lease, *, lost: bool) -> None:
+        async with self._locks[lease.partition]:
+            if self.leases.get(lease.partition) is not lease:
+                return
+            del self.leases[lease.partition]
+            await self._intake.revoked(lease.partition, lost=lost)
+            if lease.handing_over is not None:
+                lease.handing_over.cancel()
+
+    async def _on_initialize(self, context: PartitionContext) -> None:
+        partition = context.partition_id
+        if self._is_closing or self._readings.is_stopped:
+            raise asyncio.CancelledError
+        earlier = self.leases.get(partition)
+        if earlier is not None:
+            # D12: the client did not say that it had closed it. It is ours again, so nothing is lost.
+            await self._revoke(earlier, lost=False)
+        try:
+            async with self._locks[partition]:
+                after = await self._assign(partition)
+                if self._is_closing:
+                    await self._intake.revoked(partition, lost=False)
+                    raise asyncio.CancelledError
+                self.leases[partition] = Lease(
+                    partition, after.sequence_number, asyncio.current_task(), self._now_s()
+                )
+        except (FenceLost, TemporaryError, CorruptState) as error:
+            _log.warning(
+                "A partition could not be taken; it is tried again at the next turn.",
+                partition=partition,
+                error=one_line(error),
+            )
+            # The client would read on after any other error. This makes it close and release the partition.
+            raise asyncio.CancelledError from error
+        self._readings.problems.pop(partition, None)
+
+    async def _assign(self, partition: str) -> Checkpoint:
+        told = await self._parts.inquiry.partition(partition)
+        try:
+            after = await self._intake.assigned(partition, start=self.ledger.start_of(partition))
+        except asyncio.CancelledError:
+            await self._intake.revoked(partition, lost=True)
+            raise
+        if after.sequence_number > told.newest:
+            told = await self._parts.inquiry.partition(partition)
+        self._readings.heard_of(partition, told.newest)
+        problem = None
+        if after.sequence_number > told.newest:
+            problem = (
+                f"its checkpoint ({after.sequence_number}) lies beyond the newest event ({told.newest}): the hub "
+                "was made anew, or the state belongs to another one"
+            )
+            if self._readings.problems.get(partition) != problem:
+                _log.error("A partition cannot be read.", partition=partition, problem=problem)
+                self._readings.problems[partition] = problem
+        elif self.ledger.begin_of(partition).sequence_number > after.sequence_number:
+            problem = "its checkpoint was moved back while it was being taken"
+        if problem is not None:
+            await self._intake.revoked(partition, lost=False)
+            raise SourceUnavailable(f"Partition {partition}: {problem}.")
+        return after
+
+    async def _on_close(self, context: PartitionContext, reason: CloseReason) -> None:
+        lease = self.leases.get(context.partition_id)
+        if lease is None:
+            return
+        lost = lease.is_lost
+        if reason is CloseReason.OWNERSHIP_LOST and not lost and not self._is_closing:
+            lost = await self._has_another_owner(lease.partition)
+        await self._revoke(lease, lost=lost)
+
+    async def _has_another_owner(self, partition: str) -> bool:
+        # The client gives the same reason for a callback that failed. Who owns the partition knows the store.
+        try:
+            return partition in await self.ledger.taken()
+        except StoreUnavailable:
+            return True
+
+    async def _on_error(self, context: PartitionContext | None, error: Exception) -> None:
+        if context is None:
+            _log.warning(
+                "Partitions could not be shared out; it is tried again at the next turn.",
+                error=one_line(explain(error, self._parts.settings, self._parts.address)),
+            )
+            return
+        lease = self.leases.get(context.partition_id)
+        if isinstance(error, FenceLost) or (isinstance(error, EventHubError) and _STOLEN in str(error)):
+            _log.info("Another owner has taken a partition.", partition=context.partition_id)
+            if lease is not None:
+                lease.is_lost = True
+            return
+        _log.warning(
+            "A partition's receiver has failed; it is opened anew.",
+            partition=context.partition_id,
+            error=one_line(error),
+        )
+
+    # Batches.
+
+    async def _on_batch(self, context: PartitionContext, events: list[EventData]) -> None:
+        lease = self.leases.get(context.partition_id)
+        if lease is None:
+            # The partition was given up while the client was busy with it: this makes it let go.
+            raise asyncio.CancelledError
+        lease.heard_s = self._now_s()
+        if events:
+            await self._hand_over(lease, context, events)
+
+    async def _hand_over(self, lease: Lease, context: PartitionContext, events: list[EventData]) -> None:
+        told = context.last_enqueued_event_properties or {}
+        newest = told.get("sequence_number")
+        if newest is not None:
+            self._readings.heard_of(lease.partition, newest)
+        batch = lease.admit(
+            raw_batch(lease.partition, events, self._readings.newest.get(lease.partition)),
+            self._readings.of(lease.partition),
+        )
+        lease.progressed(newest, self._now_s())
+        if batch is None:
+            return
+        if self._readings.is_stopped:
+            # Until the client is closed, which cancels this. Not handed over, so it comes again.
+            await self._never.wait()
+        lease.handing_over = asyncio.current_task()
+        try:
+            await self._intake.received(batch)
+        finally:
+            lease.handing_over = None
+            lease.progressed(newest, self._now_s())

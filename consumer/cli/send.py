@@ -23,44 +23,52 @@ _NAMED_MAX = 20
 """More messages than that are counted, not named."""
 
 
+_ConnectionString = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the namespace; without one, the local hub of `inturn hub`.",
+        envvar="INTURN_CONNECTION_STRING",
+        show_envvar=True,
+    ),
+]
+_ConnectionStringFile = Annotated[
+    Path | None,
+    typer.Option(help="A file that holds it, so that it is in no shell's history.", dir_okay=False),
+]
+_Kind = Annotated[
+    str | None, typer.Option("--type", help=f"What to send: {', '.join(KINDS)}. Without it, all in turn.")
+]
+_File = Annotated[
+    Path | None,
+    typer.Option(
+        help="Send the lines of this file instead, each one JSON: an event, or an array of some.",
+        dir_okay=False,
+    ),
+]
+_Topic = Annotated[
+    str | None, typer.Option(help="The resource id to raise them by, so that it is in admission.topics.")
+]
+_Seed = Annotated[int | None, typer.Option(help="The same seed draws the same events, but for their times.")]
+_Rate = Annotated[
+    float | None, typer.Option(min=0.01, help="Messages per second; as fast as possible without.")
+]
+_Unkeyed = Annotated[
+    bool, typer.Option("--no-partition-key", help="Leave the events to be spread over the partitions.")
+]
+
+
 def send(  # noqa: PLR0913 - the options of a command
     *,
-    connection_string: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the namespace; without one, the local hub of `inturn hub`.",
-            envvar="INTURN_CONNECTION_STRING",
-            show_envvar=True,
-        ),
-    ] = None,
-    connection_string_file: Annotated[
-        Path | None,
-        typer.Option(help="A file that holds it, so that it is in no shell's history.", dir_okay=False),
-    ] = None,
+    connection_string: _ConnectionString = None,
+    connection_string_file: _ConnectionStringFile = None,
     hub: Annotated[str, typer.Option(help="The event hub.")] = "events",
-    kind: Annotated[
-        str | None, typer.Option("--type", help=f"What to send: {', '.join(KINDS)}. Without it, all in turn.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Send the lines of this file instead, each one JSON: an event, or an array of some.",
-            dir_okay=False,
-        ),
-    ] = None,
-    topic: Annotated[
-        str | None, typer.Option(help="The resource id to raise them by, so that it is in admission.topics.")
-    ] = None,
+    kind: _Kind = None,
+    file: _File = None,
+    topic: _Topic = None,
     count: Annotated[int | None, typer.Option(min=1, help="How many; 1 if not from a file.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The same seed draws the same events, but for their times.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(min=0.01, help="Events per second; as fast as possible without.")
-    ] = None,
-    no_partition_key: Annotated[
-        bool, typer.Option("--no-partition-key", help="Leave the events to be spread over the partitions.")
-    ] = False,
+    seed: _Seed = None,
+    rate: _Rate = None,
+    no_partition_key: _Unkeyed = False,
 ) -> None:
     """Send sample events to an event hub, with the real client.
 
@@ -69,9 +77,7 @@ def send(  # noqa: PLR0913 - the options of a command
     if connection_string is not None and connection_string_file is not None:
         raise typer.BadParameter("give it here or in a file, not both", param_hint="--connection-string")
     if file is not None and (kind is not None or topic is not None):
-        raise typer.BadParameter(
-            "the file says what to send; --type and --topic do not go with it", param_hint="--file"
-        )
+        raise typer.BadParameter("--type and --topic do not go with a file", param_hint="--file")
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}", param_hint="--type")
     is_keyed = not no_partition_key

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from consumer.events import Event
 
 
-class Retry(Exception):  # noqa: N818 - a request, not an error
+class Retry(Exception):
     """Raised by a processor that wants the event again, `after_s` seconds from now at the earliest."""
 
     def __init__(self, reason: str = "", *, after_s: float | None = None) -> None:
@@ -22,7 +22,7 @@ class Retry(Exception):  # noqa: N818 - a request, not an error
         self.after_s = after_s
 
 
-class Reject(Exception):  # noqa: N818 - a verdict, not an error
+class Reject(Exception):
     """Raised by a processor for an event that no further attempt can help: dead letter."""
 
 

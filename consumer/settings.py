@@ -7,6 +7,7 @@ limit says what happens at the limit. Files are read by `consumer.config_file`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,7 +26,8 @@ DataPath = Annotated[str, Field(max_length=256, pattern=r"^data(\.[^.\s]+)+$")]
 def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
     # Pydantic would also take bare numbers, as seconds since 1970: nobody means that here.
     try:
-        if not isinstance(value, str) or value in {"earliest", "latest"} or value[4:5] == "-":
+        text = value if isinstance(value, str) else ""
+        if isinstance(value, datetime) or text in {"earliest", "latest"} or text[4:5] == "-":
             return parse(value)
     except ValueError:
         pass
@@ -133,12 +135,16 @@ def _beside_the_state(earlier: dict[str, Any]) -> SqliteStore | BlobStore | Memo
             return MemoryStore(type="memory")
 
 
+def _kind_of_topics(value: object) -> str | None:
+    return {"any": "any"}.get(value) if isinstance(value, str) else "list"
+
+
 class AdmissionSettings(Concern):
     """Which events are ours; the others are counted and ignored."""
 
     topics: Annotated[
         Annotated[Literal["any"], Tag("any")] | Annotated[tuple[Text, ...], Field(min_length=1), Tag("list")],
-        Discriminator(lambda value: "any" if isinstance(value, str) else "list"),
+        Discriminator(_kind_of_topics, "topics", "should be any, or a list of resource ids"),
     ]
     """The resource ids whose events are taken, or `any`. There is no default: it has to be written down."""
     types: tuple[TypePattern, ...] | None = Field(default=None, min_length=1)
@@ -153,9 +159,11 @@ class SequenceSettings(Concern):
     idle_margin_s: float = Field(default=5.0, ge=0, le=3_600)
     """Seconds that log time stays behind the local clock on a partition to which nothing comes."""
     held_max: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Events held, per partition; at the limit reading pauses and nothing is released early."""
+    """Events held per partition; beyond it the oldest goes on early, is counted, and may be overtaken."""
     held_bytes_max_mb: float = Field(default=64.0, ge=1, le=4_096)
-    """Megabytes held, per partition; at the limit reading pauses and nothing is released early."""
+    """Megabytes held per partition; beyond it the oldest goes on early, is counted, and may be overtaken."""
+    span_max: int = Field(default=50_000, ge=1, le=10_000_000)
+    """Events a held one may lie behind the newest; beyond it the oldest goes on early, and is counted."""
 
 
 class DedupeSettings(Concern):
@@ -173,7 +181,7 @@ class Limits(Concern):
     """What may be going on at once."""
 
     in_flight_max: int = Field(default=5_000, ge=1, le=1_000_000)
-    """Events received and not resolved, per partition; at the limit reading pauses."""
+    """Events with processors or becoming dead letters, per partition; at the limit reading pauses."""
 
 
 class RetrySettings(Concern):

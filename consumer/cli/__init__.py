@@ -16,8 +16,13 @@ from typer.core import TyperCommand, TyperGroup
 import consumer
 
 COMMANDS = {
-    "send": "Send sample events, or events from a file, into a hub.",
+    "run": "Read the source and hand every event to the processors, until stopped.",
+    "demo": "Watch 20,000 events go all the way on this machine, the truth beside every number.",
+    "check": "Check the configuration, and with --deep the hub and the stores.",
+    "config": "Look at the configuration, or begin one.",
     "status": "Show what a running inturn is doing.",
+    "send": "Send sample events, or events from a file, into a hub.",
+    "hub": "Run a local Event Hubs that the Azure clients talk to.",
 }
 """What ``inturn --help`` says of each command, in this order."""
 

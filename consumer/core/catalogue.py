@@ -151,7 +151,9 @@ def named(*path: str, prefix: str = "") -> PathRule:
 
     def rule(reading: Reading) -> str | None:
         value = field(reading.data, *path)
-        return f"{prefix}{value}" if isinstance(value, str) and value else None
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+            return None
+        return f"{prefix}{value}"
 
     return rule
 

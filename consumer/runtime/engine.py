@@ -52,6 +52,8 @@ class EngineParts:
     """For a person; no secret in it."""
     version: str
     drain_timeout_s: float = 20.0
+    newest: Callable[[str], int | None] = lambda _: None
+    """The newest sequence number of a partition as far as the source knows it."""
     on_retired: Callable[[PartitionStatus], None] = lambda _: None
     """Told the last status of a partition, in the step in which it leaves `Engine.status`."""
 
@@ -171,6 +173,7 @@ class Engine:
             CheckpointWriter(parts.checkpoints, name, fence),
             DeadLetterWriter(parts.dead_letters, name, [plan.name for plan in plans], self._clock),
             self._clock,
+            lambda: parts.newest(partition),
         )
         is_running = asyncio.Event()
         self._tasks.create_task(runner.run(is_running), name=f"partition {partition}")

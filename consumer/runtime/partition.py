@@ -64,12 +64,14 @@ class PartitionRunner:
         checkpoints: CheckpointWriter,
         dead_letters: DeadLetterWriter,
         clock: Clock,
+        newest: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.partition = partition
         self.pipeline = pipeline
         self.is_lost = False
         """Another owner has the partition: nothing more is done or written."""
-        self.newest: int | None = None
+        self._newest_in_batch: int | None = None
+        self._newest_polled = newest
         self._processors = processors
         self._checkpoints = checkpoints
         self._dead_letters = dead_letters
@@ -175,6 +177,12 @@ class PartitionRunner:
         self._has_changed.set()
 
     @property
+    def newest(self) -> int | None:
+        """The newest sequence number in the partition, as far as anything has told us."""
+        told = [number for number in (self._newest_in_batch, self._newest_polled()) if number is not None]
+        return max(*told, self.pipeline.highest_received) if told else None
+
+    @property
     def is_paused(self) -> bool:
         """Whether batches are not taken at the moment."""
         return self.pipeline.is_paused
@@ -229,7 +237,7 @@ class PartitionRunner:
             batch = self._batch
             if batch is not None and not self._is_closing:
                 if batch.newest_sequence_number is not None:
-                    self.newest = batch.newest_sequence_number
+                    self._newest_in_batch = batch.newest_sequence_number
                 self._feed(Received(batch, self._clock.now_ms()))
             self._batch = None
             self._is_taken.set()
@@ -248,8 +256,8 @@ class PartitionRunner:
                 now_ms = self._clock.now_ms()
             if self._wake_ms is not None and self._wake_ms <= now_ms:
                 self._wake_ms = None
-            is_caught_up = self.newest is None or self.newest <= self.pipeline.highest_received
-            self._feed(Ticked(now_ms, is_caught_up))
+            newest = self.newest
+            self._feed(Ticked(now_ms, newest is None or newest <= self.pipeline.highest_received))
             await asyncio.sleep(0)
 
     async def _write_checkpoints(self) -> None:
@@ -320,7 +328,7 @@ class PartitionRunner:
         pipeline, counts = self.pipeline, self.pipeline.counts
         now_s = self._clock.monotonic_s()
         checkpoint = pipeline.tracker.checkpoint.sequence_number
-        newest = None if self.newest is None else max(self.newest, pipeline.highest_received)
+        newest = self.newest
         return PartitionStatus(
             partition=self.partition,
             state="draining" if self._is_closing else "paused" if pipeline.is_paused else "reading",

@@ -39,6 +39,16 @@ class CheckpointStore(Protocol):
         """Let go of connections and files."""
 
 
+class InspectableStore(CheckpointStore, Protocol):
+    """A checkpoint store that can be looked at from outside; all of ours can."""
+
+    async def partitions(self) -> list[tuple[PartitionId, Checkpoint]]:
+        """Every stored checkpoint, names in lower case. Raises `StoreUnavailable`."""
+
+    async def probe(self) -> None:
+        """Raise `StoreUnavailable` unless the store can be read and written; leaves nothing behind."""
+
+
 class DeadLetterStore(Protocol):
     """Keeps dead letters until somebody looks at them."""
 

@@ -53,7 +53,13 @@ class SqliteDeadLetters:
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters, all or none; one that is there already changes nothing."""
         rows = [msgspec.structs.asdict(record_of(letter)) for letter in letters]
-        await self._file.transact(lambda connection: connection.executemany(_INSERT, rows))
+
+        def insert(connection: sqlite3.Connection) -> None:
+            # A cursor must not leave the thread: it would be reset wherever it is collected, which may be
+            # in the middle of the next statement.
+            connection.executemany(_INSERT, rows).close()
+
+        await self._file.transact(insert)
 
     async def letters(self, *, limit: int = 1_000) -> AsyncIterator[DeadLetter]:
         """The letters, oldest first; read page by page, so that a long listing holds little in memory."""

@@ -1,0 +1,145 @@
+"""`inturn check`: what is configured, and with ``--deep`` whether it can be reached.
+
+Exit codes: 0 fine; 1 findings; 75 something cannot be reached; 78 the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.cli.event_loop import run_async
+from consumer.cli.exit_codes import ExitCode
+from consumer.cli.run import ConfigOption
+from consumer.composition import catalogue_of, running_processor
+from consumer.config_file import load_settings
+from consumer.core.admission import TypeFilter
+from consumer.errors import TemporaryError
+from consumer.events import PartitionId
+from consumer.opening import open_checkpoints, open_dead_letters, open_eventhub
+from consumer.settings import BlobStore, EventHubSource, Settings
+
+
+def check(
+    *,
+    config: ConfigOption = Path("inturn.yaml"),
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also ask the hub and the stores; changes nothing.")
+    ] = False,
+) -> None:
+    """Check the configuration, say what it means, and warn of what will surprise."""
+    settings = load_settings(config, os.environ)
+    for line in _describe(settings):
+        typer.echo(line)
+    findings = list(_surprises(settings))
+    code = ExitCode.FINE
+    if deep:
+        deep_findings, code = run_async(_look(settings))
+        findings += deep_findings
+    for finding in findings:
+        typer.echo(f"finding: {finding}")
+    if not findings and code is ExitCode.FINE:
+        typer.echo("fine")
+    raise typer.Exit(code or (ExitCode.FINDINGS if findings else ExitCode.FINE))
+
+
+def _describe(settings: Settings) -> Iterator[str]:
+    source = settings.source
+    if isinstance(source, EventHubSource):
+        where = source.namespace or "the connection string's namespace"
+        yield f"source: hub {source.hub} at {where}, consumer group {source.consumer_group}"
+    else:
+        yield f"source: files {', '.join(map(str, source.paths))}"
+    yield f"state: {settings.state.type}; dead letters: {settings.dead_letters.type}"
+    topics = settings.admission.topics
+    yield f"topics: {'any' if topics == 'any' else len(topics)}; types: {_types(settings.admitted_types)}"
+    catalogue = catalogue_of(settings)
+    for each in settings.processors:
+        running_processor(each, "check")  # a processor that cannot be made is an error of the configuration
+        yield f"processor {each.name}: {each.type}, {each.delivery}, {_types(each.types)}"
+    for event_type in settings.admitted_types or ():
+        if not event_type.endswith("*"):
+            yield f"order of {event_type}: {catalogue.family(event_type.casefold()).name}"
+
+
+def _types(types: tuple[str, ...] | None) -> str:
+    return "all" if types is None or "*" in types else ", ".join(types)
+
+
+def _surprises(settings: Settings) -> Iterator[str]:
+    """What is allowed and rarely meant."""
+    if settings.admission.topics == "any":
+        yield "admission.topics is any: events of every resource are taken, whoever sends them to the hub."
+    if settings.state.type == "memory":
+        yield "state.type is memory: after every start everything that the hub keeps is read again."
+    if settings.admission.types is not None:
+        for each in settings.processors:
+            admitted = TypeFilter(settings.admission.types)
+            unseen = [kind for kind in each.types if kind[-1] != "*" and kind.casefold() not in admitted]
+            if unseen:
+                yield f"processor {each.name} waits for {', '.join(unseen)}: admission.types leaves it out."
+    source = settings.source
+    if (
+        isinstance(source, EventHubSource)
+        and isinstance(settings.state, BlobStore)
+        and source.hub != source.hub.lower()
+    ):
+        yield (
+            f"the hub's name {source.hub} has capitals: checkpoint blobs are filed in lower case, so write "
+            f"{source.hub.lower()} in KEDA's scaler, or it counts every event as unread."
+        )
+
+
+async def _look(settings: Settings) -> tuple[list[str], ExitCode]:
+    """Ask what can be asked. What cannot be reached is a finding, and the others are still asked."""
+    findings: list[str] = []
+    code = ExitCode.FINE
+    async with AsyncExitStack() as stack:
+        checkpoints = await stack.enter_async_context(open_checkpoints(settings.state))
+        letters = await stack.enter_async_context(open_dead_letters(settings.dead_letters))
+        stored: dict[PartitionId, int] = {}
+        try:
+            await checkpoints.probe()
+            stored = {name: at.sequence_number for name, at in await checkpoints.partitions()}
+            typer.echo("state: reached, and may be written")
+        except TemporaryError as error:
+            findings.append(str(error))
+            code = ExitCode.TEMPORARY
+        try:
+            typer.echo(f"dead letters: {await letters.count()}")
+        except TemporaryError as error:
+            findings.append(str(error))
+            code = ExitCode.TEMPORARY
+        if isinstance(settings.source, EventHubSource):
+            source, origin = await stack.enter_async_context(open_eventhub(settings.source, checkpoints))
+            try:
+                hub = await source.probe()
+            except TemporaryError as error:
+                findings.append(str(error))
+                return findings, ExitCode.TEMPORARY
+            for each in hub.partitions:
+                name = PartitionId(*(part.lower() for part in origin.partition(each.partition)))
+                findings += _partition_findings(each.partition, each.begin, each.newest, stored.get(name))
+    return findings, code
+
+
+def _partition_findings(partition: str, begin: int, newest: int, checkpoint: int | None) -> Iterator[str]:
+    if checkpoint is None:
+        typer.echo(f"partition {partition}: no checkpoint; events {begin} to {newest}")
+        return
+    typer.echo(f"partition {partition}: checkpoint {checkpoint} of {newest}, lag {newest - checkpoint}")
+    if checkpoint > newest:
+        yield (
+            f"partition {partition}: the checkpoint {checkpoint} is beyond the newest event {newest}: "
+            "the hub was made anew, or the checkpoint belongs to another one."
+        )
+    elif checkpoint + 1 < begin:
+        yield (
+            f"partition {partition}: events {checkpoint + 1} to {begin - 1} left the hub unread; "
+            "its retention is shorter than inturn was behind."
+        )

@@ -1,0 +1,193 @@
+"""Build the running thing from settings: the one place that knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import orjson
+import structlog
+
+import consumer
+from consumer.core import catalogue as rules
+from consumer.core.admission import Admission
+from consumer.core.catalogue import Catalogue, Family
+from consumer.core.flights import Delivery, ProcessorPlan
+from consumer.core.policy import PipelinePolicy
+from consumer.core.retry import RetryPolicy
+from consumer.core.sequencer import SequencerLimits
+from consumer.events import OrderedBy
+from consumer.opening import open_checkpoints, open_dead_letters, open_source
+from consumer.processor import BatchProcessor, Processor
+from consumer.processor_loading import load_processor
+from consumer.runtime.attempts import RunningProcessor
+from consumer.runtime.clock import Clock, SystemClock
+from consumer.runtime.engine import Engine, EngineParts
+from consumer.runtime.lifecycle import run_engine
+from consumer.settings import CatalogueRule, OrderRule, ProcessorSettings, Settings
+from consumer.stores import DeadLetterStore
+from consumer.telemetry.admin import AdminServer
+from consumer.telemetry.health import EventLoopHeartbeat
+from consumer.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("inturn.lifecycle")
+
+
+@dataclass(slots=True)
+class Application:
+    """A consumer that is put together; `run` starts it."""
+
+    engine: Engine
+    processors: list[RunningProcessor]
+    dead_letters: DeadLetterStore
+    metrics: Metrics
+    heartbeat: EventLoopHeartbeat
+    admin: AdminServer | None
+
+    async def run(self) -> None:
+        """Run until a signal, `engine.drain`, or the end of the source.
+
+        Raises what keeps it from running: `TemporaryError`, `ConfigurationError`, `CorruptState`.
+        """
+        async with AsyncExitStack() as stack:
+            if self.admin is not None:
+                await stack.enter_async_context(self.admin)
+                _log.info("The admin port is open.", url=self.admin.url)
+            async with asyncio.TaskGroup() as tasks:
+                beating = tasks.create_task(self.heartbeat.run(), name="heartbeat")
+                engine = tasks.create_task(run_engine(self.engine, self.processors), name="engine")
+                await asyncio.wait((engine,))
+                beating.cancel()
+
+
+@asynccontextmanager
+async def compose(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Application]:
+    """Put a consumer together; its stores and clients are closed when the block ends.
+
+    Raises `ConfigurationError`.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        checkpoints = await stack.enter_async_context(open_checkpoints(settings.state))
+        dead_letters = await stack.enter_async_context(open_dead_letters(settings.dead_letters))
+        source, origin = await stack.enter_async_context(open_source(settings.source, checkpoints))
+        processors = [running_processor(each, origin.group) for each in settings.processors]
+        engine = Engine(
+            EngineParts(
+                source=source,
+                checkpoints=checkpoints,
+                dead_letters=dead_letters,
+                processors=processors,
+                admission=admission_of(settings),
+                catalogue=catalogue_of(settings),
+                policy=policy_of(settings),
+                name_partition=origin.partition,
+                source_name=origin.description,
+                version=consumer.__version__,
+                drain_timeout_s=settings.drain.timeout_s,
+                newest=origin.newest,
+                on_retired=lambda status: metrics.retire(status),  # noqa: PLW0108 - made below
+            ),
+            clock,
+        )
+        metrics = Metrics(engine.status)
+        heartbeat = EventLoopHeartbeat()
+        for processor in processors:
+            processor.observe = metrics.durations.observe
+        admin = None
+        if settings.admin.enabled:
+            host, port = settings.admin.host, settings.admin.port
+            admin = AdminServer(host, port, status=engine.status, metrics=metrics, heartbeat=heartbeat)
+        yield Application(engine, processors, dead_letters, metrics, heartbeat, admin)
+
+
+def running_processor(settings: ProcessorSettings, group: str) -> RunningProcessor:
+    """Load a processor and give it the policy it is run by. Raises `ConfigurationError`."""
+    return RunningProcessor(
+        plan=ProcessorPlan(
+            name=settings.name,
+            types=None if "*" in settings.types else settings.types,
+            delivery=Delivery(settings.delivery),
+            delivers_stale=settings.stale == "deliver",
+            queue_max=settings.queue_max,
+        ),
+        type=settings.type,
+        # Loading checks that it can be called or takes batches.
+        target=cast("Processor | BatchProcessor", load_processor(settings.type, settings.options)),
+        retry=RetryPolicy(
+            attempts_max=settings.retry.attempts,
+            backoff_s=settings.retry.backoff_s,
+            backoff_max_s=settings.retry.backoff_max_s,
+            block=settings.on_failure == "block",
+        ),
+        group=group,
+        concurrency=settings.concurrency,
+        chunk_max=settings.chunk_max,
+        deadline_s=settings.deadline_s,
+    )
+
+
+def admission_of(settings: Settings) -> Admission:
+    """The gate: topics and types."""
+    topics = settings.admission.topics
+    return Admission(None if topics == "any" else topics, settings.admitted_types)
+
+
+def catalogue_of(settings: Settings) -> Catalogue:
+    """The built-in catalogue behind the configured rules."""
+    return Catalogue([_family(rule) for rule in settings.catalogue])
+
+
+def policy_of(settings: Settings) -> PipelinePolicy:
+    """The numbers that every pipeline goes by."""
+    sequence, dedupe = settings.sequence, settings.dedupe
+    admitted = settings.admission.model_dump(mode="json") | {"types": settings.admitted_types}
+    return PipelinePolicy(
+        sequencer=SequencerLimits(
+            window_ms=round(sequence.window_s * 1_000),
+            held_max=sequence.held_max,
+            held_bytes_max=round(sequence.held_bytes_max_mb * 1_048_576),
+            span_max=sequence.span_max,
+            objects_max=dedupe.objects_max,
+        ),
+        idle_margin_ms=round(sequence.idle_margin_s * 1_000),
+        dedupe_window_ms=round(dedupe.window_h * 3_600_000),
+        identities_max=dedupe.identities_max,
+        in_flight_max=settings.limits.in_flight_max,
+        checkpoint_interval_ms=round(settings.state.checkpoint_interval_s * 1_000),
+        owner=f"{socket.gethostname()}/{os.getpid()}",
+        config_hash=hashlib.sha256(orjson.dumps(admitted, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16],
+    )
+
+
+def _family(rule: CatalogueRule) -> Family:
+    types = tuple(pattern.casefold() for pattern in rule.types)
+    path = rules.subject if rule.object == "subject" else rules.named(*_names(rule.object))
+    return Family(f"configured: {', '.join(rule.types)}", types, path, tuple(_rules(rule.order)))
+
+
+def _rules(order: Iterable[OrderRule]) -> Iterable[rules.Rule]:
+    for each in order:
+        names = _names(each.path or "")
+        match each.by:
+            case "sequencer":
+                yield rules.by_sequencer(*names)
+            case "sequence_number":
+                yield rules.by_number(OrderedBy.SEQUENCE_NUMBER, *names)
+            case "sync_token":
+                yield rules.by_sync_token(*names)
+            case "version":
+                yield rules.by_version(*names)
+            case "event_time":
+                yield rules.by_event_time
+
+
+def _names(path: str) -> list[str]:
+    """``data.order.id`` to its keys below ``data``."""
+    return path.split(".")[1:]

@@ -58,7 +58,7 @@ async def test_the_hub_holds_the_plan_in_the_order_of_every_key(local_hub: Local
 async def test_rounds_smaller_than_the_plan_change_nothing_of_the_order(
     local_hub: LocalHub, trace: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "ROUND_MAX", 97)
+    monkeypatch.setattr(sender, "ROUND_MAX", 23)
 
     await send_trace(trace, local_hub.connection_string(), HUB, window_s=0)
 

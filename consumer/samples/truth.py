@@ -109,6 +109,10 @@ class _Token(NamedTuple):
     value: Any
 
 
+_COUNTS = ("sequencer", "sync token", "version")
+"""Kinds of token that count something; the others read a clock."""
+
+
 def _can_compare(left: _Token, right: _Token) -> bool:
     if left.kind != right.kind:
         return False
@@ -122,6 +126,7 @@ class _Held(NamedTuple):
     position: Position
     spot: Spot
     token: _Token
+    event_type: str
 
 
 class _PartitionLog:
@@ -138,8 +143,8 @@ class _PartitionLog:
         """A heap: the oldest first. One that has gone out is in it until it comes to the top."""
         self._waiting: dict[Spot, list[_Held]] = {}
         """What is held of each object, in order of arrival."""
-        self._last: dict[Spot, _Token] = {}
-        """The token that went out last."""
+        self._last: dict[Spot, tuple[_Token, str]] = {}
+        """The token and the type that went out last."""
 
     def arrive(self, message: Logged) -> None:
         self._watermark_ms = max(self._watermark_ms, message.enqueued_time_ms)
@@ -176,16 +181,25 @@ class _PartitionLog:
             self._truth.conflicts.append(position)
         seen.append(data)
         spot = Spot(self._partition, element.topic, path)
-        if self._is_stale(spot, token):
+        if self._is_stale(spot, token, element.type):
             return End(Outcome.STALE)
-        held = _Held(message.enqueued_time_ms, position, spot, token)
+        held = _Held(message.enqueued_time_ms, position, spot, token, element.type)
         heapq.heappush(self._held, held)
         self._waiting.setdefault(spot, []).append(held)
         return None
 
-    def _is_stale(self, spot: Spot, token: _Token) -> bool:
-        last = self._last.get(spot)
-        return last is not None and _can_compare(token, last) and token.value <= last.value
+    def _is_stale(self, spot: Spot, token: _Token, event_type: str) -> bool:
+        """Whether a later event went out.
+
+        At the same point of a count, a twin of the same type is late too. At the same tick of a clock, or
+        of another type, it is another event.
+        """
+        if spot not in self._last:
+            return False
+        last, last_type = self._last[spot]
+        if not _can_compare(token, last) or token.value > last.value:
+            return False
+        return token.value < last.value or (token.kind in _COUNTS and event_type == last_type)
 
     def _release(self, due: _Held) -> None:
         """Let an event go out, and before it what waits of the same object with a smaller token."""
@@ -199,10 +213,10 @@ class _PartitionLog:
         ]
         for held in (*sorted(before, key=lambda held: held.token.value), due):
             waiting.remove(held)
-            if self._is_stale(held.spot, held.token):
+            if self._is_stale(held.spot, held.token, held.event_type):
                 self._truth.ends[held.position] = End(Outcome.STALE)
                 continue
-            self._last[held.spot] = held.token
+            self._last[held.spot] = (held.token, held.event_type)
             self._truth.ends[held.position] = End(Outcome.HANDLED)
             self._truth.handled.setdefault(held.spot, []).append(held.position)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,7 +89,8 @@ class Recorder:
 
 def running(target: Any, name: str = "keep", **changes: Any) -> RunningProcessor:
     """A processor as the runtime runs it."""
-    plan_fields = {key: changes.pop(key) for key in ("delivery", "queue_max", "delivers_stale") if key in changes}
+    of_plan = ("delivery", "queue_max", "delivers_stale")
+    plan_fields = {key: changes.pop(key) for key in of_plan if key in changes}
     settings: dict[str, Any] = {"retry": NO_WAIT, "group": "$Default"} | changes
     return RunningProcessor(plan=ProcessorPlan(name, **plan_fields), type="test", target=target, **settings)
 
@@ -127,7 +128,7 @@ class Bench:
     async def until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
         """Wait until something has come about."""
         async with asyncio.timeout(timeout_s):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for says nothing when it comes
                 await asyncio.sleep(0.002)
 
     def outcomes(self) -> dict[str, int]:
@@ -154,7 +155,7 @@ def letters() -> MemoryDeadLetters:
 
 
 @pytest.fixture
-def bench(store: MemoryStore, letters: MemoryDeadLetters) -> Iterator[Any]:
+def bench(store: MemoryStore, letters: MemoryDeadLetters) -> Any:
     """Gives a context manager that runs an engine: `async with bench(processors, …) as it`."""
 
     @asynccontextmanager
@@ -187,4 +188,4 @@ def bench(store: MemoryStore, letters: MemoryDeadLetters) -> Iterator[Any]:
             else:
                 task.cancel()  # a crash: nothing is finished, nothing is stored
 
-    yield start
+    return start

@@ -20,7 +20,8 @@ from .conftest import Recorder, batch, running, versions
 
 def events(count: int = 1) -> list[Event]:
     raw = batch(*versions(count))
-    return [entry for row in range(count) for entry in decode(raw, row, Catalogue()) if isinstance(entry, Event)]
+    entries = [entry for row in range(count) for entry in decode(raw, row, Catalogue())]
+    return [entry for entry in entries if isinstance(entry, Event)]
 
 
 async def attempt(processor, count=1):
@@ -135,7 +136,7 @@ async def test_being_cancelled_is_not_mistaken_for_a_fault():
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(attempt(processor))
-        while not processor.counts.running:
+        while not processor.counts.running:  # noqa: ASYNC110 - a count says nothing when it rises
             await asyncio.sleep(0)
         task.cancel()
 

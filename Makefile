@@ -38,11 +38,12 @@ check: $(PACKAGES) ## run the checks that need no test: style, types, layers, im
 	@echo "Image."
 	@$(VENV)/bin/hadolint deploy/Dockerfile
 	@echo "House rules and locks."
-	@$(PY) -m pytest --quiet --no-header --no-summary tests/unit/test_house.py tests/unit/test_locks.py
+	@$(PY) -m pytest --quiet --no-header --no-summary tests/unit/test_house.py tests/unit/test_locks.py tests/unit/test_deploy.py
 
 lock: $(PACKAGES) ## pin every dependency again, after a change in pyproject.toml
 	@$(PY) -m uv pip compile $(LOCK_OPTIONS) --extra dev -o requirements-dev.lock pyproject.toml
 	@$(PY) -m uv pip compile $(LOCK_OPTIONS) --extra fast -c requirements-dev.lock -o requirements.lock pyproject.toml
+	@$(PY) -m uv pip compile $(LOCK_OPTIONS) --group build -c requirements-dev.lock -o requirements-build.lock
 
 # No header and no index: the locks say what is installed, never from where.
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $(LOCK_FLAGS)

@@ -12,11 +12,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = {"requirements.lock": ["fast"], "requirements-dev.lock": ["dev"]}
-"""Each lock file and the extras that are in it."""
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
 STALE = "run `make lock` and commit what it changes"
 
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = PYPROJECT["project"]
 
 
 class Pin(NamedTuple):
@@ -32,27 +32,38 @@ def pins(lock: str) -> dict[str, Pin]:
         block.partition("==")[0]: Pin(
             version=re.split(r"[\s;\\]", block.partition("==")[2], maxsplit=1)[0],
             hashes=len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", block)),
-            asked_for_by_us="inturn (pyproject.toml)" in block,
+            asked_for_by_us="inturn (pyproject.toml" in block,
         )
         for block in blocks
     }
 
 
-def wanted(extras: list[str]) -> dict[str, Requirement]:
-    """What pyproject.toml asks for with these extras, our own extras followed."""
-    found: dict[str, Requirement] = {}
-    groups = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][extra] for extra in extras)]
-    for requirement in (Requirement(text) for group in groups for text in group):
-        if requirement.name == PROJECT["name"]:
-            found |= wanted(sorted(requirement.extras))
-        else:
-            found[canonicalize_name(requirement.name)] = requirement
-    return found
+def wanted(lock: str) -> dict[str, Requirement]:
+    """What pyproject.toml asks for of that which is in a lock."""
+    match lock:
+        case "requirements.lock":
+            return parsed(PROJECT["dependencies"], extras("fast"))
+        case "requirements-dev.lock":
+            return parsed(PROJECT["dependencies"], extras("dev"))
+        case _:
+            return parsed(PYPROJECT["dependency-groups"]["build"])
+
+
+def extras(*names: str) -> list[str]:
+    """What extras ask for, those within them followed."""
+    asked = [text for name in names for text in PROJECT["optional-dependencies"][name]]
+    ours = [Requirement(text) for text in asked if Requirement(text).name == PROJECT["name"]]
+    return asked + [text for each in ours for text in extras(*sorted(each.extras))]
+
+
+def parsed(*groups: list[str]) -> dict[str, Requirement]:
+    requirements = [Requirement(text) for group in groups for text in group]
+    return {canonicalize_name(each.name): each for each in requirements if each.name != PROJECT["name"]}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_holds_what_the_project_asks_for_and_nothing_it_no_longer_asks_for(lock: str) -> None:
-    asked, locked = wanted(LOCKS[lock]), pins(lock)
+    asked, locked = wanted(lock), pins(lock)
 
     assert {name for name, pin in locked.items() if pin.asked_for_by_us} == asked.keys(), STALE
     assert [
@@ -76,7 +87,8 @@ def test_a_lock_names_no_host(lock: str) -> None:
 
 
 def test_the_image_gets_the_very_versions_that_were_tested() -> None:
-    tested, shipped = pins("requirements-dev.lock"), pins("requirements.lock")
+    tested = pins("requirements-dev.lock")
+    shipped = pins("requirements.lock") | pins("requirements-build.lock")
 
     assert {name: pin.version for name, pin in shipped.items()} == {
         name: tested[name].version for name in shipped

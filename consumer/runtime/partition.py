@@ -121,13 +121,18 @@ class PartitionRunner:
                 task.cancel()
 
     async def receive(self, batch: RawBatch) -> None:
-        """Take a batch; waits while paused, drops it when the partition is being given up."""
+        """Take a batch; waits while paused, drops it when the partition is being given up.
+
+        Raises `FenceLost` if the partition has another owner.
+        """
         while not (self._may_receive.is_set() and self._batch is None):
             if self._is_closing:
-                return
+                break
             await self._may_receive.wait()
             if self._batch is not None:
                 await self._is_taken.wait()
+        if self.is_lost:
+            raise FenceLost(f"Partition {self.partition} has another owner.")
         if self._is_closing:
             return
         self._batch = batch

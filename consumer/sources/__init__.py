@@ -29,7 +29,8 @@ class Intake(Protocol):
         """Hand over a batch; waits while the partition is paused. That wait is the back-pressure.
 
         Safe to cancel: the batch is either accepted whole or not at all. A batch for a partition
-        that is not assigned is dropped.
+        that is not assigned is dropped. Raises `FenceLost` if the stored state turned out to be another
+        owner's: the partition is to be revoked as lost, and may be assigned anew.
         """
 
     async def revoked(self, partition: str, *, lost: bool) -> None:

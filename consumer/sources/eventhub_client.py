@@ -20,6 +20,7 @@ from azure.eventhub.exceptions import EventHubError
 from consumer.errors import SourceUnavailable
 from consumer.events import NOTHING_DONE, Checkpoint
 from consumer.sources.eventhub_errors import Refused, explain, knock
+from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_settings import Address, EventHubSettings
 
 ANSWER_TIMEOUT_S = 15.0
@@ -29,7 +30,7 @@ QUESTIONS_MAX = 8
 CLOSE_TIMEOUT_S = 5.0
 """A client that takes longer to close is cut off."""
 _FIRST_EVENT_TIMEOUT_S = 5.0
-_GROUP_TIMEOUT_S = 1.0
+_GROUP_TIMEOUT_S = 3.0
 _CANCEL_EVERY_S = 0.2
 _RETRIES = 1_000_000
 """D5: the client counts disconnects for as long as it has a partition, and gives it up after so many."""
@@ -109,9 +110,11 @@ async def receiving(client: EventHubConsumerClient, **how: Any) -> AsyncIterator
         try:
             yield task
         finally:
+            links = open_links(client)
             task.cancel()
             await asyncio.wait((task,), timeout=CLOSE_TIMEOUT_S)
             await put_an_end_to(task)
+            cut(links)
             try:
                 await within(CLOSE_TIMEOUT_S, client.close)
             except (TimeoutError, EventHubError):
@@ -214,13 +217,13 @@ class Inquiry:
         return Checkpoint(before, event.offset)
 
     async def look_for_group(self, partition: str) -> None:
-        """Raise `Refused` if the hub says that there is no such consumer group; takes a second if there is.
+        """Raise `Refused` if the hub says that there is no such consumer group; silence is consent.
 
         The management node knows of no groups, so a receiver has to knock. One without an owner level
         disturbs nobody, and being turned away by one with a level is as good as being let in.
         """
         try:
-            await self._first_event(partition, "@latest", inclusive=False, timeout_s=_GROUP_TIMEOUT_S)
+            await self._first_event(partition, "-1", inclusive=False, timeout_s=_GROUP_TIMEOUT_S)
         except Refused:
             raise
         except SourceUnavailable:

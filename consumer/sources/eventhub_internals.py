@@ -7,7 +7,6 @@ links more often (D8) and leaves a connection that hangs to the system (D6).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import azure.eventhub
@@ -26,30 +25,32 @@ def is_known() -> bool:
 def clear_delivery_tags(client: EventHubConsumerClient) -> int:
     """Forget the tags of deliveries, which receivers keep and never need; gives how many there were (D8)."""
     cleared = 0
-    for _, handler in _handlers(client):
-        tags = _reach(handler, "_link", "_received_delivery_tags")
+    for link in open_links(client):
+        tags = _reach(link, "_handler", "_link", "_received_delivery_tags")
         if isinstance(tags, set):
             cleared += len(tags)
             tags.clear()
     return cleared
 
 
-def transports(client: EventHubConsumerClient, partition: str | None = None) -> list[asyncio.WriteTransport]:
-    """The connections of receivers, to be aborted if closing the receivers leaves them open (D6)."""
-    found = []
-    for owner, handler in _handlers(client):
-        writer = _reach(handler, "_connection", "_transport", "writer")
-        if partition in (None, owner) and isinstance(writer, asyncio.StreamWriter):
-            found.append(writer.transport)
-    return found
-
-
-def _handlers(client: EventHubConsumerClient) -> Iterator[tuple[str, Any]]:
+def open_links(client: EventHubConsumerClient, partition: str | None = None) -> list[Any]:
+    """The receivers of a client, to be `cut` when the client has let go of them."""
     if not is_known():
-        return
-    for processor in list((_reach(client, "_event_processors") or {}).values()):
-        for partition, consumer in list((_reach(processor, "_consumers") or {}).items()):
-            yield partition, _reach(consumer, "_handler")
+        return []
+    return [
+        receiver
+        for processor in (_reach(client, "_event_processors") or {}).values()
+        for owner, receiver in (_reach(processor, "_consumers") or {}).items()
+        if partition in (None, owner)
+    ]
+
+
+def cut(links: list[Any]) -> None:
+    """Abort connections that closing has left open: those that were being made, or hang (D6)."""
+    for link in links:
+        writer = _reach(link, "_handler", "_connection", "_transport", "writer")
+        if isinstance(writer, asyncio.StreamWriter):
+            writer.transport.abort()
 
 
 def _reach(start: Any, *names: str) -> Any:

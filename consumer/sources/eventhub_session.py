@@ -23,7 +23,7 @@ from consumer.sources import Intake
 from consumer.sources.eventhub_batches import raw_batch
 from consumer.sources.eventhub_client import Inquiry, make_client, put_an_end_to, receiving
 from consumer.sources.eventhub_errors import explain, one_line
-from consumer.sources.eventhub_internals import transports
+from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_lease import Lease, Readings
 from consumer.sources.eventhub_ownership import OwnershipLedger
 from consumer.sources.eventhub_patrol import Patrol
@@ -83,7 +83,6 @@ class Session:
         """Read until `end` or `fail`."""
         settings = self._parts.settings
         self.client = make_client(settings, self.ledger)
-        connections: list[asyncio.WriteTransport] = []
         try:
             async with receiving(
                 self.client,
@@ -101,12 +100,8 @@ class Session:
                 try:
                     await self._watch()
                 finally:
-                    connections = transports(self.client)
                     await self._give_up_all()
         finally:
-            for connection in connections:
-                if not connection.is_closing():
-                    connection.abort()
             await self.ledger.give_back()
 
     async def _watch(self) -> None:
@@ -135,13 +130,11 @@ class Session:
         """Give a partition up and have the client take it again at its next turn."""
         client, task = self.client, lease.task
         assert client is not None
-        connections = transports(client, lease.partition)
+        links = open_links(client, lease.partition)
         await self.give_up(lease, lost=False)
         if task is not None:
             await asyncio.wait((task,), timeout=_LETTING_GO_S)
-        for connection in connections:
-            if not connection.is_closing():
-                connection.abort()
+        cut(links)
         if task is None or not task.done():
             self.fail(
                 SourceUnavailable(f"Partition {lease.partition}: the client does not let go of its link.")
@@ -196,8 +189,8 @@ class Session:
         problem = None
         if after.sequence_number > told.newest:
             problem = (
-                f"its checkpoint ({after.sequence_number}) lies beyond the newest event ({told.newest}): the hub "
-                "was made anew, or the state belongs to another one"
+                f"its checkpoint ({after.sequence_number}) lies beyond the newest event ({told.newest}): "
+                "the hub was made anew, or the state belongs to another one"
             )
             if self._readings.problems.get(partition) != problem:
                 _log.error("A partition cannot be read.", partition=partition, problem=problem)

@@ -125,8 +125,11 @@ def _parse(connection_string: str) -> tuple[str, str, bool]:
             "Event Hubs: the connection string has neither SharedAccessKeyName and SharedAccessKey "
             "nor SharedAccessSignature."
         )
-    is_emulator = fields.get("usedevelopmentemulator", "").casefold() == "true"
-    return endpoint.netloc, fields.get("entitypath", ""), is_emulator
+    emulator = fields.get("usedevelopmentemulator", "false")
+    if emulator not in {"true", "false"}:
+        # The client takes anything else for false, and would try TLS.
+        raise ConfigurationError("Event Hubs: UseDevelopmentEmulator has to be exactly true or false.")
+    return endpoint.netloc, fields.get("entitypath", ""), emulator == "true"
 
 
 def _is_loopback(host: str) -> bool:

@@ -85,7 +85,7 @@ def until() -> Callable[..., Any]:
     async def wait(condition: Callable[[], Any], within_s: float = WAIT_S) -> None:
         try:
             async with asyncio.timeout(within_s):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - what is waited for sets no event
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pytest.fail("It did not happen in time.")

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -130,7 +131,15 @@ def _show(status: EngineStatus, verdict: Verdict, *, as_json: bool) -> None:
 
 
 def _table(title: str, text_columns: tuple[str, ...], number_columns: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    # No grid: eighty columns are to be enough.
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for column in text_columns:
         table.add_column(column, overflow="fold")
     for column in number_columns:
@@ -144,7 +153,7 @@ def _partitions(status: EngineStatus) -> RenderableType:
     table = _table(
         "\nPartitions",
         ("partition", "state"),
-        ("checkpoint", "newest", "lag", "held", "in flight", "checkpoint age"),
+        ("checkpoint", "newest", "lag", "held", "in flight", "stored ago"),
     )
     for p in status.partitions:
         state = Text(p.state, {"reading": "green", "halted": "red"}.get(p.state, "yellow"))
@@ -158,14 +167,16 @@ def _processors(status: EngineStatus) -> RenderableType:
         return Text("\nNo processor is configured.", "dim")
     table = _table(
         "\nProcessors",
-        ("processor", "type", "delivery", "last error"),
-        ("queued", "running", "handled", "failed attempts", "dead letters", "busy"),
+        ("processor", "type", "delivery"),
+        ("queued", "running", "handled", "failed", "dead", "busy"),
     )
+    errors = []
     for p in status.processors:
         numbers = (_number(n) for n in (p.queued, p.running, p.handled, p.attempts_failed, p.dead_lettered))
-        texts = (escape(text) for text in (p.name, p.type, p.delivery, p.last_error or "–"))
-        table.add_row(*texts, *numbers, _span(p.busy_s))
-    return table
+        table.add_row(escape(p.name), escape(p.type), escape(p.delivery), *numbers, _span(p.busy_s))
+        if p.last_error:
+            errors.append(Text(f"last error of {p.name}: {p.last_error}", "yellow"))
+    return Group(table, *errors)
 
 
 def _outcomes(status: EngineStatus) -> RenderableType:

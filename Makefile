@@ -19,7 +19,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \
 		printf '  make %-6s %s\n' "$$target" "$$text"; done
 
-demo: $(PACKAGES) ## see it work, without Azure: a local hub, awkward events, a status page
+demo: $(PACKAGES) ## see it work, without Azure: awkward events, and the truth beside every number
 	@$(VENV)/bin/inturn demo
 
 test: check $(NODE_MODULES) ## run every check and every test

@@ -138,7 +138,7 @@ def _table(title: str, text_columns: tuple[str, ...], number_columns: tuple[str,
         title_style="bold",
         header_style="dim",
         box=SIMPLE_HEAD,
-        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for column in text_columns:
         table.add_column(column, overflow="fold")

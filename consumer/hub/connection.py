@@ -28,6 +28,7 @@ from consumer.hub.session import Session
 _log = structlog.get_logger("inturn.hub")
 _CHANNEL_MAX = 65_535
 _CONTAINER = "inturn-hub"
+_SESSION_FRAMES = {p.ATTACH, p.FLOW, p.TRANSFER, p.DISPOSITION, p.DETACH, p.END}
 _WATCH_S_MIN = 0.01
 
 
@@ -188,6 +189,8 @@ class Connection(asyncio.Protocol):
         if frame.code == p.BEGIN:
             self._begin(channel, frame.fields)
             return
+        if frame.code not in _SESSION_FRAMES:
+            raise AmqpError("amqp:not-allowed", "The frame is not allowed now.")
         session = self._sessions.get(channel)
         if session is None:
             return  # the Python client detaches links of sessions that it has ended
@@ -201,14 +204,12 @@ class Connection(asyncio.Protocol):
                 session.on_transfer(frame.fields, frame.payload)
             case p.DETACH:
                 session.on_detach(frame.fields)
-            case p.DISPOSITION:
-                pass  # everything is sent settled
             case p.END:
                 del self._sessions[channel]
                 session.closed()
                 self.outlet.send(channel, p.end())
             case _:
-                raise AmqpError("amqp:not-allowed", "The frame is not allowed now.")
+                pass  # a disposition: but everything is sent settled
 
     def _begin(self, channel: int, fields: list[Any]) -> None:
         if channel in self._sessions:

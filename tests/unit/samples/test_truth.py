@@ -112,8 +112,21 @@ def test_a_release_takes_only_what_is_smaller_with_it() -> None:
     assert order_of(entries) == [2, 0, 1, 4]
 
 
-def test_the_same_token_of_another_event_is_stale() -> None:
+def test_the_same_version_under_another_id_is_stale() -> None:
     assert ends_of(log((0, version(3)), (500, version("3", id_="2")))) == [HANDLED, STALE]
+
+
+def test_events_that_share_a_tick_of_a_clock_both_go_out() -> None:
+    one, other = event(id_="1"), event(id_="2")
+
+    assert ends_of(log((0, one), (1, other))) == [HANDLED, HANDLED]
+    assert ends_of(log((0, one), (500, other))) == [HANDLED, HANDLED]
+
+
+def test_one_change_may_raise_two_types_of_event() -> None:
+    entries = log((0, blob(1)), (500, blob(1, type_="Microsoft.Storage.BlobDeleted")))
+
+    assert ends_of(entries) == [HANDLED, HANDLED]
 
 
 def test_the_same_event_again_is_a_duplicate_even_if_it_would_be_stale() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 from consumer.cli import app
 from consumer.cli.exit_codes import errors_to_exit_codes
 
 
 def main() -> None:
     """Run the command line; ends the process."""
-    with errors_to_exit_codes():
-        app(prog_name="inturn")
+    try:
+        with errors_to_exit_codes():
+            app(prog_name="inturn")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell expects of what Ctrl-C ended
 
 
 if __name__ == "__main__":

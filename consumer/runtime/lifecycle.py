@@ -2,12 +2,14 @@
 
 Start: processors open, then the engine reads. Stop: the engine drains (nothing new, finish, checkpoint,
 release), then processors close. The first SIGTERM or SIGINT drains; a second one hurries: what still runs
-is cut off, and the checkpoint is stored all the same.
+is cut off, and the checkpoint is stored all the same. A third one ends the process on the spot, for a
+processor that will not be cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +22,8 @@ from consumer.runtime.engine import Engine
 
 _log = structlog.get_logger("inturn.lifecycle")
 
+_KILLED = 75
+"""The exit code after a third signal: temporary, what was not stored is repeated."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -46,9 +50,11 @@ async def _signals(engine: Engine) -> AsyncIterator[None]:
         if received == 1:
             _log.info("Stopping: what is in flight is finished first. A second signal hurries.")
             engine.drain()
-        else:
-            _log.warning("Hurrying: what still runs is cut off and will be repeated.")
+        elif received == 2:
+            _log.warning("Hurrying: what still runs is cut off and will be repeated. A third signal kills.")
             engine.hurry()
+        else:
+            os._exit(_KILLED)
 
     installed = []
     for number in _SIGNALS:

@@ -22,15 +22,26 @@ def is_known() -> bool:
     return azure.eventhub.__version__ == KNOWN_RELEASE
 
 
-def clear_delivery_tags(client: EventHubConsumerClient) -> int:
-    """Forget the tags of deliveries, which receivers keep and never need; gives how many there were (D8)."""
-    cleared = 0
-    for link in open_links(client):
-        tags = _reach(link, "_handler", "_link", "_received_delivery_tags")
-        if isinstance(tags, set):
-            cleared += len(tags)
-            tags.clear()
-    return cleared
+class Upkeep:
+    """Clears away, time and again, what the receivers of a client leave behind."""
+
+    def __init__(self) -> None:
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def tidy(self, client: EventHubConsumerClient) -> None:
+        """Forget the tags of deliveries (D8); close connections that a receiver has replaced.
+
+        The client drops a broken connection without closing it, and leaves the socket to the collector.
+        """
+        links = open_links(client)
+        for link in links:
+            tags = _reach(link, "_handler", "_link", "_received_delivery_tags")
+            if isinstance(tags, set):
+                tags.clear()
+        writers = {writer for link in links if (writer := _writer(link)) is not None}
+        for replaced in self._writers - writers:
+            replaced.transport.abort()
+        self._writers = writers
 
 
 def open_links(client: EventHubConsumerClient, partition: str | None = None) -> list[Any]:
@@ -48,9 +59,14 @@ def open_links(client: EventHubConsumerClient, partition: str | None = None) -> 
 def cut(links: list[Any]) -> None:
     """Abort connections that closing has left open: those that were being made, or hang (D6)."""
     for link in links:
-        writer = _reach(link, "_handler", "_connection", "_transport", "writer")
-        if isinstance(writer, asyncio.StreamWriter):
+        writer = _writer(link)
+        if writer is not None:
             writer.transport.abort()
+
+
+def _writer(link: Any) -> asyncio.StreamWriter | None:
+    writer = _reach(link, "_handler", "_connection", "_transport", "writer")
+    return writer if isinstance(writer, asyncio.StreamWriter) else None
 
 
 def _reach(start: Any, *names: str) -> Any:

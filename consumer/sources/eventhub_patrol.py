@@ -12,7 +12,7 @@ import structlog
 
 from consumer.errors import SourceUnavailable, StoreUnavailable
 from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S
-from consumer.sources.eventhub_internals import DELIVERIES_MAX_UNSEEN, clear_delivery_tags, is_known
+from consumer.sources.eventhub_internals import DELIVERIES_MAX_UNSEEN, Upkeep, is_known
 from consumer.sources.eventhub_lease import Lease
 from consumer.sources.eventhub_watchdog import Condition, Limits, judge
 
@@ -44,6 +44,7 @@ class Patrol:
         self._limits = Limits(settings.stall_after_s, min(settings.deliveries_max, unseen))
         self._heard_s = self._now_s()
         """When the hub last answered a question."""
+        self._upkeep = Upkeep()
         self._partition_ids: set[str] = set()
 
     async def run(self) -> None:
@@ -72,7 +73,7 @@ class Patrol:
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         if self._session.client is not None:
-            clear_delivery_tags(self._session.client)
+            self._upkeep.tidy(self._session.client)
         turn_age_s = self._now_s() - self._session.ledger.turned_s
         if turn_age_s > _TURNS_MISSED_MAX * self._parts.settings.load_balancing_interval_s + ANSWER_TIMEOUT_S:
             self._session.fail(SourceUnavailable("The client does not share partitions out any more."))

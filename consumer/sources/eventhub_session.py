@@ -149,6 +149,11 @@ class Session:
             if lease.handing_over is not None:
                 lease.handing_over.cancel()
 
+    async def _until_drained(self, partition: str) -> None:
+        """Wait until a revocation is through: the client releases what it lets go of, at once."""
+        async with self._locks[partition]:
+            return
+
     async def _on_initialize(self, context: PartitionContext) -> None:
         partition = context.partition_id
         if self._is_closing or self._readings.is_stopped:
@@ -205,6 +210,7 @@ class Session:
     async def _on_close(self, context: PartitionContext, reason: CloseReason) -> None:
         lease = self.leases.get(context.partition_id)
         if lease is None:
+            await self._until_drained(context.partition_id)
             return
         lost = lease.is_lost
         if reason is CloseReason.OWNERSHIP_LOST and not lost and not self._is_closing:
@@ -242,7 +248,8 @@ class Session:
     async def _on_batch(self, context: PartitionContext, events: list[EventData]) -> None:
         lease = self.leases.get(context.partition_id)
         if lease is None:
-            # The partition was given up while the client was busy with it: this makes it let go.
+            # The partition was given up while the client was busy with it. This makes it let go.
+            await self._until_drained(context.partition_id)
             raise asyncio.CancelledError
         lease.heard_s = self._now_s()
         if events:

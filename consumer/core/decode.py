@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from consumer.core.catalogue import Catalogue, Reading, identity_of
-from consumer.core.strict_json import StrictJsonError, loads, split_array
+from consumer.core.strict_json import DEPTH_MAX, StrictJsonError, loads, split_array
 from consumer.core.times import parse_time
 from consumer.events import Event, Position, RawBatch, Reason, Schema
 
@@ -81,7 +81,7 @@ def _decode_apart(
     entries: list[Event | Rejection] = []
     for index, original in enumerate(originals):
         try:
-            element = loads(original)
+            element = loads(original, depth_max=DEPTH_MAX - 1)
         except StrictJsonError as own:
             entries.append(_rejected(batch, row, index, original, own.reason, str(own)))
             continue
@@ -98,64 +98,36 @@ def _rejected(
 
 
 _NAMES = {
-    Schema.EVENT_GRID: ("eventType", "topic", "eventTime"),
-    Schema.CLOUD_EVENTS: ("type", "source", "time"),
+    Schema.EVENT_GRID: ("id", "eventType", "topic", "subject", "eventTime"),
+    Schema.CLOUD_EVENTS: ("id", "type", "source", "subject", "time"),
 }
+"""What id, type, topic, subject and time are called."""
 
 
 def _event(
     batch: RawBatch, row: int, position: Position, original: bytes, element: Any, catalogue: Catalogue
 ) -> Event | Rejection:
-    """Read one element's envelope."""
-    enqueued_time_ms = batch.enqueued_times_ms[row]
-    if not isinstance(element, dict):
-        message = "the element is not an object"
-        return Rejection(position, enqueued_time_ms, original, Reason.NOT_AN_OBJECT, message)
-    is_cloud_event, is_event_grid = "specversion" in element, "eventType" in element
-    if is_cloud_event is is_event_grid:
-        reason = Reason.HYBRID_SCHEMA if is_cloud_event else Reason.UNKNOWN_SCHEMA
-        message = f"{'both' if is_cloud_event else 'neither'} of 'specversion' and 'eventType' is there"
-        return Rejection(position, enqueued_time_ms, original, reason, message)
-    schema = Schema.CLOUD_EVENTS if is_cloud_event else Schema.EVENT_GRID
-    type_name, topic_name, time_name = _NAMES[schema]
-    names = ("id", type_name, topic_name, "subject")
-    texts: list[Any] = [element.get(name) for name in names]
-
-    def refuse(reason: Reason, message: str) -> Rejection:
-        shown = [text[:1_000] if isinstance(text, str) else "" for text in texts]
-        return Rejection(position, enqueued_time_ms, original, reason, message, *shown)
-
-    if schema is Schema.CLOUD_EVENTS and element["specversion"] != "1.0":
-        return refuse(Reason.UNKNOWN_SCHEMA, "only CloudEvents 1.0 is known")
-    for name, text in zip(names, texts, strict=True):
-        if text is None or text == "":
-            return refuse(Reason.MISSING_FIELD, f"'{name}' is missing")
-        if not isinstance(text, str):
-            return refuse(Reason.WRONG_TYPE, f"'{name}' is not text")
-    written = element.get(time_name)
-    parsed = None
-    if written is not None:
-        if not isinstance(written, str):
-            return refuse(Reason.WRONG_TYPE, f"'{time_name}' is not text")
-        parsed = parse_time(written)
-        if parsed is None:
-            return refuse(Reason.BAD_TIME, f"'{time_name}' is not an RFC 3339 time: {written[:60]!r}")
+    """Make an event of one element."""
+    flaw = _flaw_in(element)
+    if flaw is not None:
+        reason, message = flaw
+        shown = _shown(element)
+        return Rejection(position, batch.enqueued_times_ms[row], original, reason, message, *shown)
+    schema = Schema.CLOUD_EVENTS if "specversion" in element else Schema.EVENT_GRID
+    id_, type_, topic, subject, written = [element.get(name) for name in _NAMES[schema]]
+    parsed = None if written is None else parse_time(written)
+    if parsed is None and written is not None:
+        message = f"'{_NAMES[schema][-1]}' is not an RFC 3339 time: {written[:60]!r}"
+        shown = _shown(element)
+        return Rejection(position, batch.enqueued_times_ms[row], original, Reason.BAD_TIME, message, *shown)
     event_time, ticks = parsed if parsed is not None else (None, None)
-    id_, type_, topic, subject = texts
     data = _data(element.get("data"))
-    reading = Reading(
-        type_.casefold(),
-        topic.casefold(),
-        subject,
-        id_,
-        data,
-        ticks,
-        (position.sequence_number, position.index),
-    )
+    arrival = (position.sequence_number, position.index)
+    reading = Reading(type_.casefold(), topic.casefold(), subject, id_, data, ticks, arrival)
     object_id, token = catalogue.classify(reading)
     return Event(
         position=position,
-        enqueued_time_ms=enqueued_time_ms,
+        enqueued_time_ms=batch.enqueued_times_ms[row],
         schema=schema,
         id=id_,
         type=type_,
@@ -169,6 +141,39 @@ def _event(
         identity=identity_of(reading, object_id),
         partition_key=batch.partition_keys[row],
     )
+
+
+def _flaw_in(element: Any) -> tuple[Reason, str] | None:
+    """What keeps an element from being an event, but for the form of its time."""
+    if not isinstance(element, dict):
+        return Reason.NOT_AN_OBJECT, "the element is not an object"
+    is_cloud_event, is_event_grid = "specversion" in element, "eventType" in element
+    if is_cloud_event and is_event_grid:
+        return Reason.HYBRID_SCHEMA, "both of 'specversion' and 'eventType' are there"
+    if not is_cloud_event and not is_event_grid:
+        return Reason.UNKNOWN_SCHEMA, "neither of 'specversion' and 'eventType' is there"
+    if is_cloud_event and element["specversion"] != "1.0":
+        return Reason.UNKNOWN_SCHEMA, "only CloudEvents 1.0 is known"
+    *names, time_name = _NAMES[Schema.CLOUD_EVENTS if is_cloud_event else Schema.EVENT_GRID]
+    for name in names:
+        text = element.get(name)
+        if text is None or text == "":
+            return Reason.MISSING_FIELD, f"'{name}' is missing"
+        if not isinstance(text, str):
+            return Reason.WRONG_TYPE, f"'{name}' is not text"
+    written = element.get(time_name)
+    if written is not None and not isinstance(written, str):
+        return Reason.WRONG_TYPE, f"'{time_name}' is not text"
+    return None
+
+
+def _shown(element: Any) -> list[str]:
+    """Id, type, topic and subject as far as they are there, to find the event again."""
+    if not isinstance(element, dict):
+        return []
+    schema = Schema.CLOUD_EVENTS if "specversion" in element else Schema.EVENT_GRID
+    texts = [element.get(name) for name in _NAMES[schema][:4]]
+    return [text[:1_000] if isinstance(text, str) else "" for text in texts]
 
 
 def _data(data: Any) -> Any:

@@ -27,15 +27,15 @@ class StrictJsonError(ValueError):
         self.reason = reason
 
 
-def loads(text: bytes) -> Any:
+def loads(text: bytes, depth_max: int = DEPTH_MAX) -> Any:
     """Parse JSON; raises `StrictJsonError`."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _diagnose(text, str(error)) from None
     # Only a text with this many openings can be too deep; then look.
-    if text.count(b"{") + text.count(b"[") > DEPTH_MAX and _is_deeper(value, DEPTH_MAX):
-        raise StrictJsonError(Reason.TOO_DEEP, f"nested deeper than {DEPTH_MAX} levels")
+    if text.count(b"{") + text.count(b"[") > depth_max and _is_deeper(value, depth_max):
+        raise StrictJsonError(Reason.TOO_DEEP, f"nested deeper than {depth_max} levels")
     # What serialises to the very same bytes had no key to lose. Almost all of Event Grid's JSON is
     # written compactly and passes here; the rest takes the slow road.
     if orjson.dumps(value) != text:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from consumer.hub.codec import Described
 from consumer.hub.log import EARLIEST, LATEST, Column, StartPosition
-from consumer.hub.performatives import AmqpError
+from consumer.hub.performatives import AmqpError, not_found
 
 CBS = "$cbs"
 MANAGEMENT = "$management"
@@ -45,7 +45,7 @@ def parse_address(address: str) -> Address:
         case [hub, "consumergroups", group, "partitions", partition]:
             return Address(hub, group, partition)
         case _:
-            raise AmqpError("amqp:not-found", f"There is nothing at the address {address[:200]!r}.")
+            raise not_found(path_of(address))
 
 
 def start_position(filters: Mapping[Any, Any]) -> StartPosition:

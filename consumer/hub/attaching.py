@@ -5,10 +5,10 @@ from __future__ import annotations
 from consumer.hub import performatives as p
 from consumer.hub.addresses import CBS, MANAGEMENT, parse_address, path_of
 from consumer.hub.codec import Array, Symbol
-from consumer.hub.faults import BUSY, Kind
+from consumer.hub.faults import Kind, busy
 from consumer.hub.links import RUNTIME_METRIC, ReceiverLink, SenderLink
 from consumer.hub.management import ReplyLink, RequestLink
-from consumer.hub.performatives import AmqpError, LinkRequest
+from consumer.hub.performatives import AmqpError, LinkRequest, not_found
 from consumer.hub.session import Carrier, Session
 
 _CAPABILITIES = ("com.microsoft:georeplication", RUNTIME_METRIC)
@@ -50,7 +50,7 @@ def _make(
     if not request.client_receives:
         return SenderLink(session, request, hub, address)
     if address.group is None or address.partition is None:
-        raise AmqpError("amqp:not-found", "A receiver needs a consumer group and a partition.")
+        raise not_found(node)
     if carrier.namespace.faults.has(Kind.BUSY, address):
-        raise BUSY
+        raise busy()
     return ReceiverLink(session, request, hub, address)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from consumer.hub.log import PartitionLog
 from consumer.hub.messages import Incoming
-from consumer.hub.performatives import AmqpError
+from consumer.hub.performatives import AmqpError, not_found
 from consumer.hub.placement import partition_of
 from consumer.hub.settings import HubSettings
 
 _log = structlog.get_logger("inturn.hub")
 
 STOLEN = "amqp:link:stolen"
+
+
+class Placed(NamedTuple):
+    """Where the events of one sending are: side by side."""
+
+    partition: str
+    first_sequence_number: int
 
 
 class Receiver(Protocol):
@@ -48,20 +55,19 @@ class EventHub:
         """The log of a partition. Raises `AmqpError` if there is none."""
         log = self.logs.get(partition)
         if log is None:
-            raise AmqpError(
-                "amqp:not-found", f"The event hub {self.name!r} has no partition {partition[:50]!r}."
-            )
+            raise not_found(f"{self.name}/Partitions/{partition}")
         return log
 
     def append(
         self, events: list[Incoming], partition: str | None = None, enqueued_time_ms: int | None = None
-    ) -> None:
+    ) -> Placed | None:
         """Store events of one sending: on `partition`, else by the first one's key, else in rotation.
 
-        Raises `AmqpError` if there is no such partition, `OSError` if they cannot be written down.
+        Gives where they are, None for no events. Raises `AmqpError` if there is no such partition,
+        `OSError` if they cannot be written down.
         """
         if not events:
-            return
+            return None
         key = events[0].partition_key
         if partition is None and key is None:
             partition = str(self._next_partition)
@@ -69,8 +75,9 @@ class EventHub:
         elif partition is None and key is not None:
             partition = str(partition_of(key, len(self.logs)))
         assert partition is not None
-        self.log_of(partition).append(events, enqueued_time_ms)
+        stored = self.log_of(partition).append(events, enqueued_time_ms)
         self.retain()
+        return Placed(partition, stored[0].sequence_number)
 
     @property
     def bytes(self) -> int:
@@ -111,9 +118,7 @@ class EventHub:
         without a level may, and a group's receivers without a level are limited in number.
         """
         if group.casefold() not in self.groups:
-            raise AmqpError(
-                "amqp:not-found", f"The event hub {self.name!r} has no consumer group {group[:50]!r}."
-            )
+            raise not_found(f"{self.name}/ConsumerGroups/{group}")
         self.log_of(partition)
         present = self._receivers.setdefault((group.casefold(), partition), [])
         highest = max((other.epoch for other in present if other.epoch is not None), default=None)

@@ -14,7 +14,12 @@ from consumer.hub.addresses import Address
 from consumer.hub.entity import STOLEN
 from consumer.hub.performatives import AmqpError
 
-BUSY = AmqpError("com.microsoft:server-busy", "The server is busy. Please retry the operation. (injected)")
+
+def busy() -> AmqpError:
+    """What an overloaded service says."""
+    return AmqpError(
+        "com.microsoft:server-busy", "The server is busy. Please retry the operation. (injected)"
+    )
 
 
 EVERYTHING = Address("")
@@ -144,7 +149,7 @@ class Faults:
         for peer in self._peers():
             for link in list(peer.entity_links()):
                 if link.client_receives and fault.concerns(link.address):
-                    link.end(BUSY)
+                    link.end(busy())
         return fault
 
     def deny_tokens(self) -> Fault:

@@ -9,7 +9,7 @@ from consumer.hub import performatives as p
 from consumer.hub.addresses import Address, start_position
 from consumer.hub.codec import CodecError
 from consumer.hub.entity import EventHub
-from consumer.hub.faults import BUSY, Kind
+from consumer.hub.faults import Kind, busy
 from consumer.hub.messages import batched, delivery_annotations, incoming
 from consumer.hub.pace import Pace
 from consumer.hub.performatives import AmqpError, LinkRequest
@@ -207,7 +207,7 @@ class SenderLink:
         """Put a sending into the log; gives what is wrong with it."""
         namespace = self._session.carrier.namespace
         if namespace.faults.has(Kind.BUSY, self.address):
-            return BUSY
+            return busy()
         try:
             events = batched(message) if self._format == p.BATCH_FORMAT else [incoming(message)]
             self._hub.append(events, self.address.partition)

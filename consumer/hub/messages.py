@@ -85,9 +85,21 @@ def incoming(message: bytes) -> Incoming:
         if code == MESSAGE_ANNOTATIONS:
             key, others = _annotations(message, value_at)
         elif code >= PROPERTIES:
-            content_at = begin
-            break
+            content_at = min(content_at, begin)
+            _expect_readable(code, message, value_at)
     return Incoming(key, b"".join(others), 2 * len(others), message[content_at:])
+
+
+def _expect_readable(code: int, message: bytes, at: int) -> None:
+    """Refuse now what receivers could not read later. A body of bytes is taken as it is: it costs nothing."""
+    if code == DATA:
+        if message[at] not in {0xA0, 0xB0}:
+            raise CodecError("the body's data is not binary")
+        return
+    value, _ = decode(message, at)
+    expected = {PROPERTIES: list, APPLICATION_PROPERTIES: dict}.get(code)
+    if expected is not None and not isinstance(value, expected):
+        raise CodecError("the properties are malformed")
 
 
 def _annotations(message: bytes, at: int) -> tuple[str | None, list[bytes]]:

@@ -9,7 +9,7 @@ import msgspec
 
 from consumer.hub.entity import EventHub
 from consumer.hub.faults import Faults, Peer
-from consumer.hub.performatives import AmqpError
+from consumer.hub.performatives import not_found
 from consumer.hub.settings import ServerLimits
 from consumer.hub.tokens import TokenPolicy
 
@@ -62,5 +62,5 @@ class Namespace:
         """An event hub by its name, in any case. Raises `AmqpError` if there is none."""
         found = self.hubs.get(name.casefold())
         if found is None:
-            raise AmqpError("amqp:not-found", f"There is no event hub {name[:100]!r} in this namespace.")
+            raise not_found(name)
         return found

@@ -53,6 +53,11 @@ class AmqpError(Exception):
         self.description = description
 
 
+def not_found(entity: str) -> AmqpError:
+    """The answer for what is not there, in the words by which the JavaScript client knows it."""
+    return AmqpError("amqp:not-found", f"The messaging entity '{entity[:200]}' could not be found.")
+
+
 class Performative(NamedTuple):
     """A frame's body: what it is, its fields (as many as there can be), and the bytes after them."""
 

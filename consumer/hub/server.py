@@ -94,7 +94,7 @@ class LocalHub:
         if self._server is not None:
             return
         loop = asyncio.get_running_loop()
-        host = self.settings.host
+        host = "127.0.0.1" if self.settings.host == "localhost" else self.settings.host  # one port, not two
         try:
             self._server = await loop.create_server(lambda: Connection(self._namespace), host, self._port)
         except OSError as error:
@@ -128,8 +128,9 @@ class LocalHub:
         """What the Event Hubs clients want to be given; with a hub's name it is in it as the entity path."""
         settings = self.settings
         path = f";EntityPath={hub}" if hub else ""
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         return (
-            f"Endpoint=sb://{settings.host}:{self._port};SharedAccessKeyName={settings.key_name};"
+            f"Endpoint=sb://{host}:{self._port};SharedAccessKeyName={settings.key_name};"
             f"SharedAccessKey={settings.key or 'any'};UseDevelopmentEmulator=true{path}"
         )
 
@@ -141,8 +142,8 @@ class LocalHub:
     def publish(
         self, hub: str, *bodies: bytes, partition: str | None = None, partition_key: str | None = None,
         properties: Mapping[str, Any] | None = None, enqueued_time_ms: int | None = None,
-    ) -> None:  # fmt: skip
-        """Append events, one for each body, as one sending does, without AMQP.
+    ) -> Placed | None:  # fmt: skip
+        """Append events, one for each body, as one sending does, without AMQP; gives where they are.
 
         With `enqueued_time_ms` the clock is overridden, but never goes back within a partition.
         Raises `LookupError` if there is no such hub or partition.
@@ -151,7 +152,7 @@ class LocalHub:
         if partition is not None:
             self._log_of(hub, partition)
         events = [compose(body, properties, partition_key) for body in bodies]
-        entity.append(events, partition, enqueued_time_ms)
+        return entity.append(events, partition, enqueued_time_ms)
 
     def trim(self, hub: str, partition: str, before: int) -> None:
         """Forget the events of a partition below the sequence number `before`, as retention does."""

@@ -185,7 +185,7 @@ async def test_consumer_groups_read_side_by_side(local_hub: LocalHub, receiving:
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ({"group": "nobody"}, "no consumer group 'nobody'"),
+        ({"group": "nobody"}, "'events/ConsumerGroups/nobody' could not be found"),
         ({"entity": "nothing"}, "Status code: 404"),
     ],
 )

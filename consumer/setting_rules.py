@@ -15,7 +15,6 @@ class Concern(BaseModel):
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,
-        coerce_numbers_to_str=True,
         hide_input_in_errors=True,
         populate_by_name=True,
         use_attribute_docstrings=True,

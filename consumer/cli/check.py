@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
-from consumer.cli.run import ConfigOption
 from consumer.composition import catalogue_of, running_processor
 from consumer.config_file import load_settings
 from consumer.core.admission import TypeFilter
@@ -27,7 +26,7 @@ from consumer.settings import BlobStore, EventHubSource, Settings
 
 def check(
     *,
-    config: ConfigOption = Path("inturn.yaml"),
+    config: ConfigOption = DEFAULT_CONFIG,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also ask the hub and the stores; changes nothing.")
     ] = False,

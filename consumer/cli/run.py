@@ -7,11 +7,10 @@ cut off and will be repeated; 78 the configuration is wrong.
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
 from consumer.composition import compose
@@ -19,13 +18,8 @@ from consumer.config_file import load_settings
 from consumer.settings import Settings
 from consumer.telemetry.logs import LogFormat, configure_logging
 
-ConfigOption = Annotated[
-    Path,
-    typer.Option("--config", "-c", envvar="INTURN_CONFIG", show_envvar=True, help="The configuration file."),
-]
 
-
-def run(*, config: ConfigOption = Path("inturn.yaml")) -> None:
+def run(*, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Read the source and hand every event to the processors that want it, until stopped.
 
     The first SIGTERM or Ctrl-C finishes what is in flight and stores the checkpoint; a second one hurries.

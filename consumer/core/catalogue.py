@@ -61,6 +61,10 @@ def field(data: Any, *path: str) -> Any:
     return data
 
 
+_DIGITS_MAX = 18
+"""What is longer may not fit into 64 bits, and then not into a snapshot either."""
+
+
 def by_sequencer(*path: str) -> Rule:
     """Opaque text that orders by string comparison; zeros alone are a placeholder, not a sequencer."""
 
@@ -81,7 +85,7 @@ def by_number(by: OrderedBy, *path: str) -> Rule:
         if isinstance(value, int) and not isinstance(value, bool):
             return OrderToken(by, value)
         if isinstance(value, str) and value:
-            plain = value.isascii() and value.isdecimal() and len(value) <= 20
+            plain = value.isascii() and value.isdecimal() and len(value) <= _DIGITS_MAX
             return OrderToken(by, int(value) if plain else value.casefold())
         return None
 
@@ -106,7 +110,7 @@ def by_sync_token(*path: str) -> Rule:
         if not isinstance(value, str):
             return None
         _, found, number = value.rpartition("sn=")
-        if found and number.isascii() and number.isdecimal() and len(number) <= 20:
+        if found and number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX:
             return OrderToken(OrderedBy.SYNC_TOKEN, int(number))
         return None
 

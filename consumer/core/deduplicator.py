@@ -27,7 +27,8 @@ class Fingerprint(NamedTuple):
 
 def fingerprint(event: Event) -> Fingerprint:
     """Digest an event's identity and data. The order of keys in the data does not matter."""
-    identity = "\x1f".join(event.identity).encode()
+    # With the lengths, since a part may hold whatever could stand between the parts.
+    identity = "".join(f"{len(part)}:{part}" for part in event.identity).encode()
     data = orjson.dumps(event.data, option=orjson.OPT_SORT_KEYS)
     return Fingerprint(
         hashlib.blake2b(identity, digest_size=16).digest(), hashlib.blake2b(data, digest_size=8).digest()

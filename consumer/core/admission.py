@@ -19,6 +19,10 @@ _CONTROL_TYPES = frozenset(
 )
 
 
+_WITHOUT_PROVIDER = ("microsoft.resources.", "microsoft.resourcenotifications.", "microsoft.policyinsights.")
+"""Types of Resource Manager and Policy, which are about a subscription or a resource group."""
+
+
 class Verdict(NamedTuple):
     """Why an event goes no further."""
 
@@ -83,9 +87,7 @@ def _may_raise(topic: str, event_type: str) -> bool:
         return True
     segments = topic.split("/")
     if "providers" not in segments:
-        # Events of a subscription or resource group come from Resource Manager and Policy.
-        return event_type.startswith(("microsoft.resources.", "microsoft.policyinsights."))
+        # The topic is a subscription or a resource group.
+        return event_type.startswith(_WITHOUT_PROVIDER)
     provider = segments[segments.index("providers") + 1 :][:1]
-    if event_type.startswith("microsoft.resources."):
-        return True
     return bool(provider) and event_type.startswith(f"{provider[0]}.")

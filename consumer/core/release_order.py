@@ -64,6 +64,8 @@ class ReleaseOrder:
         """Note that an event is resolved."""
         if flight.object_id is None:
             return
+        if not flight.is_dispatched:
+            self.waiting -= 1  # it had nothing to wait for: only processors that take it on arrival were left
         entries = self._by_object[flight.object_id]
         del entries[flight.position]
         if not entries:

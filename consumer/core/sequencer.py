@@ -178,7 +178,10 @@ class Sequencer(Generic[PayloadT]):
             (item for item in siblings if is_before(item.token, head.token)),
             key=lambda item: item.token.value,
         )
-        going = {id(item) for item in earlier} | {id(head)}
+        # Twins miss their turn at once. What is held is never stale: so a restart, after which it is
+        # offered again, finds the same events held as if there had been none.
+        twins = [item for item in siblings if item is not head and _is_twin(item, head)]
+        going = {id(item) for item in (*earlier, head, *twins)}
         remaining = [item for item in siblings if id(item) not in going]
         if remaining:
             self._by_object[head.object_id] = remaining
@@ -187,6 +190,8 @@ class Sequencer(Generic[PayloadT]):
         for item in earlier:
             self._emit(item, releases, is_latest=False)
         self._emit(head, releases, is_latest=not remaining)
+        for item in twins:
+            self._emit(item, releases, is_latest=False)
 
     def _emit(self, item: Held[PayloadT], releases: list[Release[PayloadT]], *, is_latest: bool) -> None:
         item.is_gone = True
@@ -232,3 +237,8 @@ class Sequencer(Generic[PayloadT]):
     def load(self, entries: list[tuple[ObjectId, Last]]) -> None:
         """Take over what `dump` gave."""
         self._last.update(entries)
+
+
+def _is_twin(item: Held[PayloadT], other: Held[PayloadT]) -> bool:
+    """Whether two events stand at the same point of a count and are of the same type."""
+    return item.token == other.token and item.token.by in EXACT and item.event_type == other.event_type

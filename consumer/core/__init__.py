@@ -8,7 +8,7 @@
 * `deduplicator`: which were seen before
 * `watermark`, `sequencer`: when an event may go on, and after which
 * `flights`, `release_order`, `outbox`: who still has to be done with which event
-* `checkpoint`: how far everything is done
+* `checkpoint`: how far everything is done; `barrier`: what waits until that is stored
 * `snapshot` (with `state`): what has to be remembered with the checkpoint
 
 `retry` and `idempotency` are rules that the runtime applies to single attempts.

@@ -15,10 +15,11 @@ from consumer.events import Checkpoint
 class Slot:
     """One message: how many of its events are unfinished, and which are done."""
 
-    __slots__ = ("done", "offset", "sequence_number", "unfinished")
+    __slots__ = ("done", "offset", "sequence_number", "unfinished", "watermark_ms")
 
-    def __init__(self, sequence_number: int, offset: str, unfinished: int) -> None:
+    def __init__(self, sequence_number: int, offset: str, unfinished: int, watermark_ms: int) -> None:
         self.sequence_number = sequence_number
+        self.watermark_ms = watermark_ms
         self.offset = offset
         self.unfinished = unfinished
         self.done = 0
@@ -32,19 +33,21 @@ class CheckpointTracker:
     order, each once.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, watermark_ms: int | None = None) -> None:
         self.checkpoint = checkpoint
+        self.watermark_ms = watermark_ms
+        """As it was when the message of the checkpoint arrived: from there the log is read again."""
         self._slots: deque[Slot] = deque()
 
     def __len__(self) -> int:
         """How many messages lie above the checkpoint."""
         return len(self._slots)
 
-    def open(self, sequence_number: int, offset: str, events: int) -> Slot:
+    def open(self, sequence_number: int, offset: str, events: int, watermark_ms: int) -> Slot:
         """Note a received message with a number of events, which may be 0."""
         assert sequence_number > self.checkpoint.sequence_number, "received at or below the checkpoint"
         assert not self._slots or sequence_number > self._slots[-1].sequence_number, "received out of order"
-        slot = Slot(sequence_number, offset, events)
+        slot = Slot(sequence_number, offset, events, watermark_ms)
         self._slots.append(slot)
         if not events:
             self._advance()
@@ -64,6 +67,7 @@ class CheckpointTracker:
         while slots and not slots[0].unfinished:
             slot = slots.popleft()
             self.checkpoint = Checkpoint(slot.sequence_number, slot.offset)
+            self.watermark_ms = slot.watermark_ms
 
     def done_above(self) -> dict[int, list[int]]:
         """What is resolved above the checkpoint: sequence number to sorted indexes, empty messages too."""

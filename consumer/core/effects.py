@@ -42,6 +42,9 @@ class StoreCheckpoint(msgspec.Struct, frozen=True):
     """Store the checkpoint and the state in one write, then say so with `Stored`. One at a time."""
 
     snapshot: Snapshot
+    settles: list[tuple[int, int]]
+    """Tickets and processors whose failures are in the dead letters and in this snapshot: what follows them
+    in their lanes must not begin before it is stored, or a crash could try them again afterwards."""
 
 
 class Pause(msgspec.Struct, frozen=True):

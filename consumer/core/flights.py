@@ -76,8 +76,8 @@ class Flight:
     """One event, or one rejection on its way to the dead letters."""
 
     __slots__ = (
-        "dead", "event", "followers", "handled", "in_turn", "index", "is_dispatched", "is_stale",
-        "object_id", "pending", "print", "routed", "slot", "ticket",
+        "dead", "event", "followers", "handled", "has_letter", "in_turn", "index", "is_dispatched",
+        "is_stale", "object_id", "pending", "print", "routed", "slot", "ticket",
     )  # fmt: skip
 
     def __init__(self, ticket: int, slot: Slot, index: int, event: Event | None = None) -> None:
@@ -97,6 +97,8 @@ class Flight:
         self.object_id: ObjectId | None = None
         """Set on release."""
         self.dead: Reason | None = None
+        self.has_letter = False
+        """Whether a processor's failure is in the dead letters already."""
         self.followers: list[tuple[Slot, int]] = []
         """Duplicates that wait for this one."""
 

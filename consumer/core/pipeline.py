@@ -19,6 +19,7 @@ import msgspec
 
 from consumer.core import stimuli
 from consumer.core.admission import Admission
+from consumer.core.barrier import Barrier
 from consumer.core.catalogue import Catalogue
 from consumer.core.checkpoint import CheckpointTracker, Slot
 from consumer.core.decode import Rejection, decode
@@ -53,7 +54,7 @@ class Pipeline:
         """By processor."""
         self.is_paused = False
         self.highest_received = snapshot.checkpoint.sequence_number
-        self.tracker = CheckpointTracker(snapshot.checkpoint)
+        self.tracker = CheckpointTracker(snapshot.checkpoint, snapshot.watermark_ms)
         self.sequencer: Sequencer[Flight] = Sequencer(policy.sequencer)
         self.deduplicator = Deduplicator(
             window_ms=policy.dedupe_window_ms, identities_max=policy.identities_max
@@ -71,6 +72,7 @@ class Pipeline:
         self._is_dirty = False
         self._is_storing = False
         self._is_revoked = False
+        self._barrier = Barrier()
         self._next_store_ms = 0
         self._wake_ms: int | None = None
         self._done_above = dict(snapshot.done_above)
@@ -130,7 +132,6 @@ class Pipeline:
             self._released,
             self.sequencer,
             self.deduplicator,
-            self.watermark.time_ms,
         )
 
     # Received: decode, admit, deduplicate, sequence.
@@ -151,7 +152,7 @@ class Pipeline:
             for release in self.sequencer.due(watermark_ms, number):
                 self._release(release)
             entries = decode(batch, row, self._catalogue)
-            slot = self.tracker.open(number, batch.offsets[row], len(entries))
+            slot = self.tracker.open(number, batch.offsets[row], len(entries), watermark_ms)
             done = self._done_above.pop(number, ()) if self._done_above else ()
             for index, entry in enumerate(entries):
                 if index in done:
@@ -180,11 +181,10 @@ class Pipeline:
         if not self._is_first(flight, entry):
             return
         route = self._router.route(entry.type)
-        acked = self._acks.take(flight.position)
         flight.routed = route.on_arrival | route.in_turn
+        acked = self._acks.restore(flight)
         flight.pending = flight.routed & ~acked
         flight.in_turn = route.in_turn & ~acked
-        flight.handled = bool(acked)
         if not flight.pending:
             self._leave_order(flight)
             if acked:
@@ -224,9 +224,11 @@ class Pipeline:
             return
         if not flight.in_turn:
             return
-        size = len(event.original)
+        if flight.is_stale:  # it was judged before a restart, and is not judged again
+            self._stale(flight)
+            return
         number = event.position.sequence_number
-        held = Held(flight, event.object_id, event.order_token, event.type, number, size)
+        held = Held(flight, event.object_id, event.order_token, event.type, number, len(event.original))
         if not self.sequencer.offer(held, self.watermark.time_ms):
             self._stale(flight)
 
@@ -301,8 +303,11 @@ class Pipeline:
         self._outbox.stored(1)
         if processor < 0:
             self._complete(flight)
-        else:
-            self._done_by(flight, processor)
+            return
+        flight.has_letter = True
+        self._barrier.add((ticket, processor))
+        self._next_store_ms = 0
+        self._done_by(flight, processor)
 
     def _done_by(self, flight: Flight, processor: int) -> None:
         self._is_dirty = True
@@ -349,16 +354,19 @@ class Pipeline:
         self._now_ms = max(self._now_ms, stored.now_ms)
         self._is_storing = False
         self._is_dirty = self._is_dirty or not stored.ok
-        wait = max(self.policy.checkpoint_interval_ms, self.policy.checkpoint_stretch * stored.took_ms)
-        self._next_store_ms = stored.now_ms + wait
+        self._barrier.stored(ok=stored.ok)
+        wait_ms = max(self.policy.checkpoint_interval_ms, self.policy.checkpoint_stretch * stored.took_ms)
+        is_urgent = stored.ok and (self._is_revoked or self._barrier)
+        self._next_store_ms = stored.now_ms + (0 if is_urgent else wait_ms)
 
     def _effects(self) -> list[Effect]:
         effects: list[Effect] = [*self._outbox.flush()]
         if self._is_dirty and not self._is_storing and self._now_ms >= self._next_store_ms:
             self._is_storing, self._is_dirty = True, False
-            effects.append(StoreCheckpoint(self.snapshot()))
+            effects.append(StoreCheckpoint(self.snapshot(), self._barrier.take()))
         if self._should_pause() is not self.is_paused:
             self.is_paused = not self.is_paused
+            self.watermark.arrived(self._now_ms)  # the silence until now was our own doing
             effects.append(Pause() if self.is_paused else Resume())
         wake_ms = self._next_wake_ms()
         if wake_ms is not None and wake_ms != self._wake_ms:
@@ -366,20 +374,17 @@ class Pipeline:
         self._wake_ms = wake_ms
         return effects
 
-    def _working(self) -> int:
-        """Events that are in flight and need no further reading to be resolved."""
-        return len(self._flights) - self.sequencer.held - self._released.waiting
-
     def _should_pause(self) -> bool:
         """Whether a limit is reached; once paused, reading goes on when half of it is free again.
 
-        What is only held never pauses the source: it is released by reading on.
+        What only waits never pauses the source: it goes on by reading on, and by nothing else.
         """
         part = 2 if self.is_paused else 1
-        policy = self.policy
+        policy, waiting = self.policy, self.sequencer.held + self._released.waiting
+        working = len(self._flights) - waiting
         return (
-            self._working() * part >= policy.in_flight_max
-            or len(self.tracker) >= policy.sequencer.span_max + policy.in_flight_max
+            working * part >= policy.in_flight_max
+            or (working > 0 and len(self.tracker) >= policy.sequencer.span_max + policy.in_flight_max)
             or self._outbox.is_full(part)
         )
 

@@ -19,7 +19,7 @@ class PipelinePolicy:
     dedupe_window_ms: int = 25 * 3_600_000
     identities_max: int = 200_000
     in_flight_max: int = 5_000
-    """Events dispatched and not resolved; at this the source is paused."""
+    """Events past the sequencer and not resolved; at this the source is paused."""
     checkpoint_interval_ms: int = 1_000
     checkpoint_stretch: int = 10
     """The interval is at least this many times as long as the last write took."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +34,22 @@ class ObjectEntry(msgspec.Struct, frozen=True, array_like=True):
     time_ms: int
 
 
+class Progress(NamedTuple):
+    """An event that some processors are done with and others are not."""
+
+    sequence_number: int
+    element: int
+    """Its index in the message."""
+    done: list[str]
+    """The names of the processors that are done."""
+    handled: bool
+    """One of them has handled it."""
+    stale: bool
+    """It came too late, or a later one was taken instead of it."""
+    dead: str | None
+    """The `Reason` why one of them has put it aside."""
+
+
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """The state of a partition. Held events are not in it: they are read again.
 
@@ -43,13 +60,14 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     owner: str
     checkpoint: Checkpoint
     watermark_ms: int | None
+    """As it was at the checkpoint, from which the log is read again: not as it is now."""
     config_hash: str
     done_above: dict[int, list[int]]
     """Above the checkpoint: what is resolved."""
     released: list[tuple[int, str, list[tuple[int, int]]]]
     """Events that were released and are not resolved: topic and path of the object, positions in order."""
-    acks: list[tuple[int, int, list[str]]]
-    """Unresolved events that some processors are done with: position and the processors' names."""
+    acks: list[Progress]
+    """Unresolved events of which there is something to remember."""
     topics: list[str]
     objects: list[ObjectEntry]
     identities: list[tuple[bytes, bytes, int]]

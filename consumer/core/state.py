@@ -10,20 +10,19 @@ from consumer.core.flights import Flight, bits
 from consumer.core.policy import PipelinePolicy
 from consumer.core.release_order import ReleaseOrder
 from consumer.core.sequencer import Last, Sequencer
-from consumer.core.snapshot import ObjectEntry, Snapshot
-from consumer.events import ObjectId, OrderedBy, OrderToken
+from consumer.core.snapshot import ObjectEntry, Progress, Snapshot
+from consumer.events import ObjectId, OrderedBy, OrderToken, Reason
 
 
-def dump_state(  # noqa: PLR0913 - the parts of a pipeline, each once
+def dump_state(
     policy: PipelinePolicy,
     epoch: int,
     tracker: CheckpointTracker,
     done_above: dict[int, list[int]],
-    acks: list[tuple[int, int, list[str]]],
+    acks: list[Progress],
     released: ReleaseOrder,
     sequencer: Sequencer[Flight],
     deduplicator: Deduplicator,
-    watermark_ms: int | None,
 ) -> Snapshot:
     """Put together what must be remembered with the checkpoint.
 
@@ -52,7 +51,7 @@ def dump_state(  # noqa: PLR0913 - the parts of a pipeline, each once
         epoch=epoch,
         owner=policy.owner,
         checkpoint=checkpoint,
-        watermark_ms=watermark_ms,
+        watermark_ms=tracker.watermark_ms,
         config_hash=policy.config_hash,
         done_above={**waiting, **tracker.done_above()},
         released=orders,
@@ -83,22 +82,30 @@ def restore_released(snapshot: Snapshot) -> list[tuple[ObjectId, list[tuple[int,
 
 
 class Acks:
-    """Which processors are done with an event that others are not done with, kept over a restart."""
+    """How far events are that not all processors are done with, kept over a restart."""
 
-    def __init__(self, processors: Sequence[str], stored: list[tuple[int, int, list[str]]]) -> None:
+    def __init__(self, processors: Sequence[str], stored: list[Progress]) -> None:
         self._processors = processors
-        self._stored = {(number, index): names for number, index, names in stored}
+        self._stored = {(progress.sequence_number, progress.element): progress for progress in stored}
 
-    def take(self, position: tuple[int, int]) -> int:
-        """The processors that were done with an event before the restart, a bit for each."""
-        names = self._stored.pop(position, ()) if self._stored else ()
-        return sum(1 << index for index, name in enumerate(self._processors) if name in names)
+    def restore(self, flight: Flight) -> int:
+        """Tell a flight what was before the restart; gives the processors that were done, a bit for each."""
+        progress = self._stored.pop(flight.position, None) if self._stored else None
+        if progress is None:
+            return 0
+        flight.handled = progress.handled
+        flight.is_stale = progress.stale
+        flight.dead = None if progress.dead is None else Reason(progress.dead)
+        flight.has_letter = progress.dead is not None
+        return sum(1 << index for index, name in enumerate(self._processors) if name in progress.done)
 
-    def dump(self, flights: Iterable[Flight]) -> list[tuple[int, int, list[str]]]:
+    def dump(self, flights: Iterable[Flight]) -> list[Progress]:
         """The same for a snapshot: what has not been read again yet, and what is in flight now."""
-        acks = [(*position, names) for position, names in self._stored.items()]
+        progresses = list(self._stored.values())
         for flight in flights:
             done = flight.routed & ~flight.pending
-            if done:
-                acks.append((*flight.position, [self._processors[index] for index in bits(done)]))
-        return acks
+            if done or flight.is_stale:
+                names = [self._processors[index] for index in bits(done)]
+                dead = flight.dead if flight.has_letter else None
+                progresses.append(Progress(*flight.position, names, flight.handled, flight.is_stale, dead))
+        return progresses

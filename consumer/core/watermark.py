@@ -25,14 +25,17 @@ class Watermark:
         return self.time_ms
 
     def arrived(self, now_ms: int) -> None:
-        """Note that something arrived at a local time."""
+        """Note that something arrived at a local time, or could not have arrived before it."""
         self._last_arrival_ms = now_ms
 
     def follow_clock(self, now_ms: int) -> bool:
-        """Let the watermark follow the local clock if the partition is idle; tell whether it moved."""
-        if self.time_ms is None:
+        """Let the watermark follow the local clock if the partition is idle; tell whether it moved.
+
+        Before the first arrival there may be a backlog: that nothing has come yet does not mean idle.
+        """
+        if self.time_ms is None or self._last_arrival_ms is None:
             return False
-        if self._last_arrival_ms is not None and now_ms - self._last_arrival_ms < self.margin_ms:
+        if now_ms - self._last_arrival_ms < self.margin_ms:
             return False
         if now_ms - self.margin_ms <= self.time_ms:
             return False

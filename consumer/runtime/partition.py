@@ -24,7 +24,6 @@ from consumer.core.effects import (
     WakeAt,
 )
 from consumer.core.pipeline import Pipeline
-from consumer.core.snapshot import Snapshot
 from consumer.core.stimuli import (
     DeadLettered,
     Ended,
@@ -78,7 +77,7 @@ class PartitionRunner:
         self._clock = clock
         self._lanes: list[Lanes] = []
         self._letters: deque[list[Letter]] = deque()
-        self._snapshot: Snapshot | None = None
+        self._store: StoreCheckpoint | None = None
         self._unsettled: dict[tuple[int, int], asyncio.Future[None]] = {}
         self._wake_ms: int | None = None
         self._may_receive = asyncio.Event()
@@ -210,7 +209,7 @@ class PartitionRunner:
                 self._letters.append(effect.letters)
                 self._has_letters.set()
             case StoreCheckpoint():
-                self._snapshot = effect.snapshot
+                self._store = effect
                 self._has_snapshot.set()
             case Pause():
                 self._may_receive.clear()
@@ -221,7 +220,7 @@ class PartitionRunner:
                 self._is_woken.set()
 
     async def _settle(self, results: list[Result]) -> None:
-        """Report results; what follows a failure waits until it is in the dead letters."""
+        """Report results; what follows a failure waits until it is in the dead letters and stored as such."""
         failed = [result for result in results if result.verdict is Verdict.FAILED]
         waiting = []
         for result in failed:
@@ -269,12 +268,12 @@ class PartitionRunner:
         while True:
             await self._has_snapshot.wait()
             self._has_snapshot.clear()
-            snapshot, self._snapshot = self._snapshot, None
-            if snapshot is None:
+            store, self._store = self._store, None
+            if store is None:
                 continue
             started_s = self._clock.monotonic_s()
             try:
-                await self._checkpoints.write(snapshot)
+                await self._checkpoints.write(store.snapshot)
             except FenceLost as error:
                 _log.warning(
                     "The partition has another owner; it falls silent here.",
@@ -293,6 +292,8 @@ class PartitionRunner:
             else:
                 is_stored = True
                 self._stored_s = self._clock.monotonic_s()
+                for key in store.settles:
+                    self._let_go_on(key)
             took_ms = int((self._clock.monotonic_s() - started_s) * 1_000)
             self._feed(Stored(is_stored, self._clock.now_ms(), took_ms))
 
@@ -304,10 +305,11 @@ class PartitionRunner:
                 letters = self._letters.popleft()
                 await self._dead_letters.write(letters)
                 self._feed(DeadLettered([(letter.ticket, letter.processor) for letter in letters]))
-                for letter in letters:
-                    future = self._unsettled.pop((letter.ticket, letter.processor), None)
-                    if future is not None and not future.done():
-                        future.set_result(None)
+
+    def _let_go_on(self, key: tuple[int, int]) -> None:
+        future = self._unsettled.pop(key, None)
+        if future is not None and not future.done():
+            future.set_result(None)
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait for something that a stimulus changes; False if it did not come about in time."""

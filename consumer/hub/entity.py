@@ -68,16 +68,17 @@ class EventHub:
         """
         if not events:
             return None
-        key = events[0].partition_key
-        if partition is None and key is None:
-            partition = str(self._next_partition)
-            self._next_partition = (self._next_partition + 1) % len(self.logs)
-        elif partition is None and key is not None:
-            partition = str(partition_of(key, len(self.logs)))
-        assert partition is not None
-        stored = self.log_of(partition).append(events, enqueued_time_ms)
+        place = self._place(events[0].partition_key) if partition is None else partition
+        stored = self.log_of(place).append(events, enqueued_time_ms)
         self.retain()
-        return Placed(partition, stored[0].sequence_number)
+        return Placed(place, stored[0].sequence_number)
+
+    def _place(self, key: str | None) -> str:
+        if key is not None:
+            return str(partition_of(key, len(self.logs)))
+        chosen = self._next_partition
+        self._next_partition = (chosen + 1) % len(self.logs)
+        return str(chosen)
 
     @property
     def bytes(self) -> int:

@@ -14,7 +14,7 @@ import structlog
 
 from consumer.errors import ConfigurationError, SourceUnavailable
 from consumer.hub.connection import Connection
-from consumer.hub.entity import EventHub
+from consumer.hub.entity import EventHub, Placed
 from consumer.hub.faults import Faults
 from consumer.hub.log import PartitionLog, StoredEvent
 from consumer.hub.messages import compose, read_content
@@ -146,7 +146,8 @@ class LocalHub:
         """Append events, one for each body, as one sending does, without AMQP; gives where they are.
 
         With `enqueued_time_ms` the clock is overridden, but never goes back within a partition.
-        Raises `LookupError` if there is no such hub or partition.
+        Raises `LookupError` if there is no such hub or partition, `CodecError` for properties that AMQP
+        has no form for, `OSError` if the data folder cannot be written.
         """
         entity = self._entity(hub)
         if partition is not None:

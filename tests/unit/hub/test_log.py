@@ -166,3 +166,13 @@ def test_a_failed_journal_adds_nothing() -> None:
     with pytest.raises(OSError, match="space"):
         log.append([compose(b"", None, None)])
     assert (log.end, log.bytes, log.properties().is_empty) == (0, 0, True)
+
+
+def test_who_appends_is_told_where_the_events_are() -> None:
+    logs = [PartitionLog(Clock()) for _ in range(3)]
+    hub = EventHub(HubSettings(name="hub", partitions=3), logs, 0, 5)
+    event = compose(b"", None, None)
+    assert hub.append([event, event], "2") == ("2", 0)
+    assert hub.append([event], "2") == ("2", 2)
+    assert hub.append([event]) == ("0", 0)
+    assert hub.append([]) is None

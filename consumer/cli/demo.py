@@ -13,6 +13,7 @@ import asyncio
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -89,14 +90,14 @@ class Stage:
 
     async def _perform(self, hub: LocalHub, application: Application, running: asyncio.Task[None]) -> Report:
         total = self.trace.events
+        await self._until_assigned(application, running)
         started_s = time.monotonic()
         with Progress(self.console, len(self.trace.messages), total) as progress:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(
-                    send_trace(
-                        self.trace, hub.connection_string(HUB), HUB, progress.on_sent, window_s=WINDOW_S
-                    )
-                )
+                # In a thread with a loop of its own: producers are elsewhere in real life, too, and one that
+                # never waits would keep the consumer from its turn.
+                sending = partial(self._send, hub.connection_string(HUB), progress)
+                tasks.create_task(asyncio.to_thread(sending))
                 while not running.done() and time.monotonic() - started_s < PATIENCE_S:
                     done = sum(application.engine.status().outcomes.values())
                     progress.on_resolved(done)
@@ -117,6 +118,17 @@ class Stage:
         )
         print_report(self.console, report)
         return report
+
+    def _send(self, connection_string: str, progress: Progress) -> None:
+        asyncio.run(send_trace(self.trace, connection_string, HUB, progress.on_sent, window_s=WINDOW_S))
+
+    async def _until_assigned(self, application: Application, running: asyncio.Task[None]) -> None:
+        """Send nothing before somebody listens, so that both can be watched side by side."""
+        give_up_s = time.monotonic() + 20.0
+        while time.monotonic() < give_up_s and not running.done():
+            if len(application.engine.status().partitions) == self.partitions:
+                return
+            await asyncio.sleep(0.1)
 
     async def _settle(self, application: Application) -> None:
         """Give the last checkpoints a moment: they follow within the checkpoint interval."""

@@ -38,7 +38,7 @@ check: $(PACKAGES) ## run the checks that need no test: style, types, layers, im
 	@echo "Image."
 	@$(VENV)/bin/hadolint deploy/Dockerfile
 	@echo "House rules and locks."
-	@$(PY) -m pytest --quiet --no-header --no-summary tests/unit/test_house.py tests/unit/test_locks.py tests/unit/test_deploy.py
+	@$(PY) -m pytest --quiet --no-header --tb=short tests/unit/test_house.py tests/unit/test_locks.py tests/unit/test_deploy.py
 
 lock: $(PACKAGES) ## pin every dependency again, after a change in pyproject.toml
 	@$(PY) -m uv pip compile $(LOCK_OPTIONS) --extra dev -o requirements-dev.lock pyproject.toml
@@ -69,6 +69,7 @@ $(PACKAGES): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
 		echo "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Setting up .venv with `$(PYTHON) --version` (once, about half a minute)."
+	@cd $(VENV) 2> /dev/null && rm -rf bin include lib lib64 pyvenv.cfg || true
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .

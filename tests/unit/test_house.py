@@ -19,7 +19,7 @@ FUNCTION_LINES_MAX = 60
 LONG_FUNCTIONS: dict[str, str] = {}
 """``path:name`` of a function that may be longer, and why. Best left empty."""
 VAGUE_NAMES = {"base", "common", "helpers", "manager", "misc", "utils"}
-MACHINE_PATHS = re.compile(r"(?<![\w.}])/(?:root|work|(?:home|Users)/\w+)/\w")
+MACHINE_PATHS = re.compile(rf"(?<![\w.}}])/(?:root|work)/\w|{re.escape(str(ROOT))}\b")
 REGISTRY_HOSTS = re.compile(r"pypi[.](?:org|io)|python[h]osted|registry[.]npm")
 
 

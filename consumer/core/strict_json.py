@@ -56,8 +56,10 @@ def split_array(text: bytes) -> list[bytes] | None:
     try:
         if not isinstance(json.loads(text.decode("utf-8")), list):
             return None
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
+    except RecursionError:
+        pass  # too deep for any parser, which its neighbours are not to blame for
     return _split_leniently(text)
 
 
@@ -65,8 +67,14 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 
 
-def _split_leniently(text: bytes) -> list[bytes]:
-    """Cut an array at its commas. The text is known to be an array that Python's parser takes."""
+def _split_leniently(text: bytes) -> list[bytes] | None:
+    """Cut an array at its commas; None if its brackets do not end where the text does.
+
+    Nothing else is checked: the elements are still to be parsed.
+    """
+    text = text.strip()
+    if not text.startswith(b"["):
+        return None
     elements = []
     depth = start = 0
     for token in _TOKEN.finditer(text):
@@ -79,6 +87,10 @@ def _split_leniently(text: bytes) -> list[bytes]:
         if (mark == b"," and depth == 1) or depth == 0:
             elements.append(text[start : token.start()].strip())
             start = token.end()
+        if depth == 0:
+            break
+    if depth or start != len(text):
+        return None
     return elements if elements != [b""] else []
 
 

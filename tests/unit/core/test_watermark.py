@@ -1,0 +1,54 @@
+"""The watermark never falls, and follows the clock only when nothing can be on its way."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.core.watermark import Watermark
+
+
+@given(st.lists(st.integers(0, 10), min_size=1), st.one_of(st.none(), st.integers(0, 10)))
+def test_it_is_the_highest_enqueued_time_so_far(times: list[int], start: int | None) -> None:
+    watermark = Watermark(5, start)
+
+    for index, time in enumerate(times):
+        assert watermark.observe(time) == max([*times[: index + 1], *([] if start is None else [start])])
+
+
+def test_an_idle_partition_follows_the_clock_a_margin_behind() -> None:
+    watermark = Watermark(5)
+    watermark.observe(100)
+    watermark.arrived(100)
+
+    assert not watermark.follow_clock(104)
+    assert watermark.time_ms == 100
+    assert watermark.follow_clock(107)
+    assert watermark.time_ms == 102
+    assert not watermark.follow_clock(107)
+
+
+def test_before_the_first_event_there_is_no_log_time() -> None:
+    watermark = Watermark(5)
+    watermark.arrived(100)
+
+    assert not watermark.follow_clock(10**6)
+    assert watermark.time_ms is None
+
+
+def test_a_partition_that_was_just_assigned_may_have_a_backlog_and_is_not_idle() -> None:
+    watermark = Watermark(5, 100)
+
+    assert not watermark.follow_clock(10**6)
+    watermark.arrived(10**6)
+    assert not watermark.follow_clock(10**6 + 4)
+    assert watermark.follow_clock(10**6 + 5)
+
+
+def test_a_clock_that_is_behind_changes_nothing() -> None:
+    watermark = Watermark(5)
+    watermark.observe(10**6)
+    watermark.arrived(10)
+
+    assert not watermark.follow_clock(500)
+    assert watermark.time_ms == 10**6

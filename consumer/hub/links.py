@@ -7,6 +7,7 @@ from typing import Any
 
 from consumer.hub import performatives as p
 from consumer.hub.addresses import Address, start_position
+from consumer.hub.assembly import Assembly, Delivery
 from consumer.hub.codec import CodecError
 from consumer.hub.entity import EventHub
 from consumer.hub.faults import Kind, busy
@@ -150,11 +151,7 @@ class SenderLink:
             hub.log_of(address.partition)
         self._delivery_count = request.initial_delivery_count
         self._credit = CREDIT
-        self._delivery_id = 0
-        self._format = 0
-        self._settled = False
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._assembly = Assembly(session.carrier.namespace.limits.message_bytes_max)
 
     def start(self) -> None:
         """Grant credit."""
@@ -166,7 +163,7 @@ class SenderLink:
 
     def closed(self) -> None:
         """Forget what came of an unfinished sending."""
-        self._parts = []
+        self._assembly.clear()
 
     def flow_state(self) -> tuple[int, int, int]:
         """Handle, delivery count and credit."""
@@ -181,35 +178,24 @@ class SenderLink:
 
     def on_transfer(self, fields: list[Any], payload: bytes) -> None:
         """Take a frame; with the last one of a sending its events go into the log."""
-        if not self._parts:
-            self._delivery_id = p.number(fields[1], "delivery-id")
-            self._format = p.number(fields[3], "message-format", default=0)
-            self._settled = False
-        self._settled = self._settled or fields[4] is True
-        self._parts.append(payload)
-        self._size += len(payload)
-        limit = self._session.carrier.namespace.limits.message_bytes_max
-        if self._size > limit:
-            raise AmqpError("amqp:link:message-size-exceeded", f"The message is larger than {limit} bytes.")
-        if fields[5] is True and fields[9] is not True:
+        delivery = self._assembly.take(fields, payload)
+        if delivery is None:
             return
-        message, aborted = b"".join(self._parts), fields[9] is True
-        self._parts, self._size = [], 0
         self._delivery_count = (self._delivery_count + 1) % _WRAP
         self._credit -= 1
-        if not aborted:
-            self._answer(self._store(message))
+        if delivery.message is not None:
+            self._answer(delivery, self._store(delivery.message, delivery.message_format))
         if self._credit < CREDIT // 2:
             self._credit = CREDIT
             self._session.send_flow(self)
 
-    def _store(self, message: bytes) -> AmqpError | None:
+    def _store(self, message: bytes, message_format: int) -> AmqpError | None:
         """Put a sending into the log; gives what is wrong with it."""
         namespace = self._session.carrier.namespace
         if namespace.faults.has(Kind.BUSY, self.address):
             return busy()
         try:
-            events = batched(message) if self._format == p.BATCH_FORMAT else [incoming(message)]
+            events = batched(message) if message_format == p.BATCH_FORMAT else [incoming(message)]
             self._hub.append(events, self.address.partition)
         except CodecError as error:
             return AmqpError("amqp:decode-error", str(error))
@@ -218,10 +204,10 @@ class SenderLink:
         namespace.totals.received += len(events)
         return None
 
-    def _answer(self, error: AmqpError | None) -> None:
+    def _answer(self, delivery: Delivery, error: AmqpError | None) -> None:
         if error is not None:
             self._session.carrier.namespace.totals.rejected += 1
-        if not self._settled:
-            first = self._delivery_id
+        if not delivery.settled:
+            first = delivery.delivery_id
             body = p.accepted(first) if error is None else p.rejected(first, error)
             self._session.carrier.outlet.send(self._session.channel, body)

@@ -7,6 +7,7 @@ from typing import Any
 
 from consumer.hub import performatives as p
 from consumer.hub.addresses import CBS
+from consumer.hub.assembly import Assembly
 from consumer.hub.codec import Array, CodecError, Int, Timestamp
 from consumer.hub.faults import Kind
 from consumer.hub.messages import Request, request, response
@@ -79,8 +80,7 @@ class RequestLink:
         self._session = session
         self._delivery_count = link_request.initial_delivery_count
         self._credit = _CREDIT
-        self._parts: list[bytes] = []
-        self._delivery_id = 0
+        self._assembly = Assembly(session.carrier.namespace.limits.message_bytes_max)
 
     def start(self) -> None:
         """Grant credit."""
@@ -88,7 +88,7 @@ class RequestLink:
 
     def closed(self) -> None:
         """Forget an unfinished request."""
-        self._parts = []
+        self._assembly.clear()
 
     def flow_state(self) -> tuple[int, int, int]:
         """Handle, delivery count and credit."""
@@ -103,20 +103,15 @@ class RequestLink:
 
     def on_transfer(self, fields: list[Any], payload: bytes) -> None:
         """Take a frame; the last one of a request is answered."""
-        if not self._parts:
-            self._delivery_id = p.number(fields[1], "delivery-id")
-        self._parts.append(payload)
-        if sum(map(len, self._parts)) > self._session.carrier.namespace.limits.message_bytes_max:
-            raise AmqpError("amqp:link:message-size-exceeded", "The request is too large.")
-        if fields[5] is True:
+        delivery = self._assembly.take(fields, payload)
+        if delivery is None or delivery.message is None:
             return
-        message, self._parts = b"".join(self._parts), []
         self._delivery_count = (self._delivery_count + 1) % _WRAP
         self._credit -= 1
-        if fields[4] is not True:
-            self._session.carrier.outlet.send(self._session.channel, p.accepted(self._delivery_id))
+        if not delivery.settled:
+            self._session.carrier.outlet.send(self._session.channel, p.accepted(delivery.delivery_id))
         try:
-            asked = request(message)
+            asked = request(delivery.message)
         except CodecError as error:
             raise AmqpError("amqp:decode-error", str(error)) from None
         self._reply_link().answer(self._handle(asked))

@@ -164,8 +164,9 @@ async def test_a_client_that_does_not_take_what_it_asked_for_is_not_given_more(
     local_hub.publish("events", *[b"x" * 10_000] * 10_000, partition="0")
     async with receiving(local_hub, partition_id="0", prefetch=100_000) as got:
         await got.count(1)
-        peers = local_hub._namespace.peers
-        assert all(peer._transport.get_write_buffer_size() < 8_000_000 for peer in peers)  # type: ignore[attr-defined]
+        waiting = [peer._transport.get_write_buffer_size() for peer in local_hub._namespace.peers]
+        assert waiting
+        assert max(waiting) < 3_000_000
 
 
 async def test_more_connections_than_allowed_are_turned_away() -> None:

@@ -265,6 +265,44 @@ async def test_a_message_that_never_ends_is_cut_off_at_the_limit() -> None:
     assert client.errors() == ["amqp:link:message-size-exceeded"]
 
 
+async def test_a_message_that_the_sender_aborts_is_not_stored() -> None:
+    aborted = [UInt(3), UInt(1), b"tag", UInt(0), False, False, None, None, None, True]
+    pieces = [
+        transfer(1, 3, 1, b"\x00\x53\x75", more=True),
+        p.frame(1, encode(Described(ULong(p.TRANSFER), aborted))),
+    ]
+    client = await converse(*HANDSHAKE, *CBS, SEND[0], *pieces, transfer(1, 3, 2, b"\x00\x53\x75\xa0\x02ok"))
+    assert client.world.totals.received == 1
+    assert [frame.fields[1] for _, frame in client.heard() if frame.code == p.DISPOSITION] == [0, 2]
+
+
+async def test_a_sending_that_is_settled_already_is_stored_and_not_answered() -> None:
+    settled = encode(Described(ULong(p.TRANSFER), [UInt(3), UInt(1), b"tag", UInt(0), True]))
+    client = await converse(*HANDSHAKE, *CBS, SEND[0], p.frame(1, settled + b"\x00\x53\x75\xa0\x02ok"))
+    assert client.world.totals.received == 1
+    assert [frame.fields[1] for _, frame in client.heard() if frame.code == p.DISPOSITION] == [0]
+
+
+async def test_a_malformed_sending_is_rejected_and_the_link_goes_on() -> None:
+    bad, good = transfer(1, 3, 1, b"\x00\x53\x75\xa1\x02no"), transfer(1, 3, 2, b"\x00\x53\x75\xa0\x02ok")
+    client = await converse(*HANDSHAKE, *CBS, SEND[0], bad, good)
+    states = [frame.fields[4].descriptor for _, frame in client.heard() if frame.code == p.DISPOSITION]
+    assert states == [p.ACCEPTED, p.REJECTED, p.ACCEPTED]
+    assert client.errors() == []
+
+
+async def test_nothing_is_delivered_while_the_socket_is_full() -> None:
+    client = Client()
+    await client.say(*HANDSHAKE, *CBS)
+    client.connection.pause_writing()
+    await client.say(*RECEIVE)
+    assert len([1 for _, frame in client.heard() if frame.code == p.TRANSFER and frame.fields[0] == 2]) == 0
+    client.connection.resume_writing()
+    await client.say()
+    assert len([1 for _, frame in client.heard() if frame.code == p.TRANSFER and frame.fields[0] == 2]) == 5
+    client.leave()
+
+
 async def test_links_and_sessions_are_limited() -> None:
     links = [
         performative(1, p.ATTACH, str(n), UInt(n), False, None, None, source("me"), target("$cbs"))

@@ -21,7 +21,7 @@ from consumer.errors import CorruptState, FenceLost, SourceUnavailable, StoreUna
 from consumer.events import Checkpoint
 from consumer.sources import Intake
 from consumer.sources.eventhub_batches import raw_batch
-from consumer.sources.eventhub_client import Inquiry, make_client, put_an_end_to, receiving
+from consumer.sources.eventhub_client import Inquiry, make_client, receiving
 from consumer.sources.eventhub_errors import explain, one_line
 from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_lease import Lease, Readings
@@ -108,7 +108,7 @@ class Session:
         async with asyncio.TaskGroup() as tasks:
             patrol = tasks.create_task(Patrol(self._parts, self).run())
             await self._over.wait()
-            await put_an_end_to(patrol)
+            patrol.cancel()
 
     async def _give_up_all(self) -> None:
         """Drain every partition; ownership is kept and renewed meanwhile."""

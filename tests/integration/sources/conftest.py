@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -91,6 +92,12 @@ def until() -> Callable[..., Any]:
             pytest.fail("It did not happen in time.")
 
     return wait
+
+
+@pytest.fixture(autouse=True)
+def _leaks_show_where_they_are_made() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -202,7 +202,9 @@ class Oracle:
 
     def _release(self, due: Waiting) -> None:
         before = [one for one in self.waiting if _goes_before(one.element, due.element)]
-        before.sort(key=lambda one: (one.element.sequencer or "", one.element.second))
+        before.sort(
+            key=lambda one: (one.element.sequencer or "", 0 if due.element.sequencer else one.element.second)
+        )
         for one in (*before, due):
             self.waiting.remove(one)
             if self._is_late(one.element):

@@ -13,6 +13,7 @@ D4   A reconnect delivers events again, backwards. — `ReceiveGuard` lets each 
 D5   Disconnects are counted and the count never falls. — The budget is a million.
 D5b  A hub that is away is connected to 20 times a second, in silence. — The client's heartbeats then fail to
      come: after 3 s the hub is asked once, the client closed, and asked again with a back-off of 1 to 30 s.
+     One that lets receivers in to turn them away is connected to twice a second at most (`PacedCredential`).
 D6   A hub that accepts and says nothing hangs a partition for ever, and its ownership is renewed. — The
      newest sequence number is polled on a connection of its own: a partition that lags and gets nothing is
      opened anew, a client that does not let go is replaced, and questions have an enforced time limit.

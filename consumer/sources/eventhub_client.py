@@ -19,6 +19,7 @@ from azure.eventhub.exceptions import EventHubError
 
 from consumer.errors import SourceUnavailable
 from consumer.events import NOTHING_DONE, Checkpoint
+from consumer.sources.eventhub_credentials import Pace, PacedCredential, credential_of
 from consumer.sources.eventhub_errors import Refused, explain, knock
 from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_settings import Address, EventHubSettings
@@ -127,15 +128,20 @@ async def receiving(client: EventHubConsumerClient, **how: Any) -> AsyncIterator
 
 
 def make_client(
-    settings: EventHubSettings, store: CheckpointStore | None = None, *, retries: int = _RETRIES
+    settings: EventHubSettings, address: Address, store: CheckpointStore
 ) -> EventHubConsumerClient:
-    """A client of the hub; with a store it shares the partitions with others."""
+    """A client that shares the partitions with others by what is in the store, and reads for ever."""
+    credential = PacedCredential(credential_of(settings), Pace())
+    return _client(settings, address, credential, checkpoint_store=store, retry_total=_RETRIES)
+
+
+def _client(
+    settings: EventHubSettings, address: Address, credential: Any, **more: Any
+) -> EventHubConsumerClient:
     options: dict[str, Any] = {
-        "checkpoint_store": store,
         "idle_timeout": settings.idle_timeout_s,
         "load_balancing_interval": settings.load_balancing_interval_s,
         "load_balancing_strategy": "greedy",
-        "retry_total": retries,
         "auth_timeout": ANSWER_TIMEOUT_S,
         "user_agent": "inturn",
         "transport_type": TransportType.AmqpOverWebsocket
@@ -149,17 +155,11 @@ def make_client(
             "username": settings.proxy.username,
             "password": settings.proxy.password,
         }
-    if settings.connection_string is not None:
-        return EventHubConsumerClient.from_connection_string(
-            settings.connection_string,
-            settings.consumer_group,
-            eventhub_name=settings.hub or None,
-            **options,
-        )
-    assert settings.namespace is not None
-    assert settings.credential is not None
+    if address.is_plain:
+        # What `from_connection_string` makes of UseDevelopmentEmulator=true.
+        options["use_tls"] = False
     return EventHubConsumerClient(
-        settings.namespace, settings.hub, settings.consumer_group, settings.credential, **options
+        address.namespace, address.hub, settings.consumer_group, credential, **options, **more
     )
 
 
@@ -169,7 +169,7 @@ class Inquiry:
     def __init__(self, settings: EventHubSettings, address: Address) -> None:
         self._settings = settings
         self._address = address
-        self._client = make_client(settings, retries=0)
+        self._client = self._make_client()
         self._at_once = asyncio.Semaphore(QUESTIONS_MAX)
 
     async def close(self) -> None:
@@ -251,7 +251,7 @@ class Inquiry:
             done.set()
 
         async with receiving(
-            make_client(self._settings, retries=0),
+            self._make_client(),
             on_event_batch=on_batch,
             on_error=on_error,
             partition_id=partition,
@@ -267,6 +267,9 @@ class Inquiry:
         if errors and not found:
             raise explain(errors[0], self._settings, self._address)
         return found[0] if found else None
+
+    def _make_client(self) -> EventHubConsumerClient:
+        return _client(self._settings, self._address, credential_of(self._settings), retry_total=0)
 
     async def _ask(self, question: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         try:

@@ -82,7 +82,7 @@ class Session:
     async def run(self) -> None:
         """Read until `end` or `fail`."""
         settings = self._parts.settings
-        self.client = make_client(settings, self.ledger)
+        self.client = make_client(settings, self._parts.address, self.ledger)
         try:
             async with receiving(
                 self.client,

@@ -108,14 +108,20 @@ def address_of(settings: EventHubSettings) -> Address:
     return Address(netloc, hub, host, (port or _PLAIN_PORT) if is_plain else _TLS_PORT, is_plain)
 
 
-def _parse(connection_string: str) -> tuple[str, str, bool]:
-    """Namespace, entity path, and whether it is an emulator's."""
+def fields_of(connection_string: str) -> dict[str, str]:
+    """The fields of a connection string by their names in lower case. Raises `ConfigurationError`."""
     fields: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in connection_string.split(";"))):
         name, equals, value = part.partition("=")
         if not equals or name.casefold() in fields:
             raise ConfigurationError("Event Hubs: the connection string is not made of name=value; pairs.")
         fields[name.casefold()] = value
+    return fields
+
+
+def _parse(connection_string: str) -> tuple[str, str, bool]:
+    """Namespace, entity path, and whether it is an emulator's."""
+    fields = fields_of(connection_string)
     endpoint = urlsplit(fields.get("endpoint", ""))
     if not endpoint.netloc:
         raise ConfigurationError("Event Hubs: the connection string has no Endpoint=sb://….")

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from consumer.errors import FenceLost, StoreUnavailable
 from consumer.events import Checkpoint, PartitionId
+from consumer.sources.eventhub_credentials import Pace
 from consumer.sources.eventhub_internals import open_links
 from consumer.sources.eventhub_ownership import OwnershipLedger
 from consumer.stores.blob import BlobStore
@@ -399,3 +400,24 @@ async def test_d14_no_more_than_a_thousand_messages_are_fetched_ahead(
     # A batch that is handed over, one that waits behind it, and what was fetched.
     assert delivered <= 300 + 300 + 1_000 + 1_000
     assert any("Fewer messages are fetched ahead" in entry["event"] for entry in logs)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_d5b_a_hub_that_turns_receivers_away_is_not_stormed(
+    local_hub, make_source, running, intake, until, monkeypatch
+):
+    monkeypatch.setattr("consumer.sources.eventhub_client.Pace", lambda: Pace(burst=8, per_second=0.5))
+    publish(local_hub, 1)
+    with capture_logs() as logs:
+        async with running(make_source(stall_after_s=600), intake):
+            await until(lambda: intake.total == 1)
+            with local_hub.faults.busy():
+                await until(lambda: any("slowed down" in entry["event"] for entry in logs))
+                before = local_hub.stats()["connections"]
+                await asyncio.sleep(4)
+                attempts = local_hub.stats()["connections"] - before
+            publish(local_hub, 1, first=1)
+            await until(lambda: intake.total == 2)
+    # Left to itself the client makes more than one attempt a second for each of the four partitions.
+    assert attempts <= 8
+    assert intake.count("revoked", "0") == 1

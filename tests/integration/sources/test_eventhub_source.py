@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from consumer.errors import CorruptState, FenceLost, SourceUnavailable, StoreUnavailable
@@ -137,6 +138,39 @@ async def test_a_partition_that_cannot_be_assigned_is_not_read_and_tried_again(
         await until(lambda: intake.total == 5)
     assert not intake.errors
     assert intake.numbers == {"0": [0, 1, 2, 3, 4]}
+
+
+async def test_a_partition_of_which_the_intake_lost_the_fence_is_given_up_and_taken_again(
+    local_hub, make_source, make_intake, running, until
+):
+    class Fenced(make_intake):
+        failures = iter([True])
+
+        async def received(self, batch):
+            if next(self.failures, False):
+                raise FenceLost("Another version is stored.")
+            await super().received(batch)
+
+    intake = Fenced()
+    publish(local_hub, 5)
+    async with running(make_source(), intake):
+        await until(lambda: intake.total == 5)
+    told = [call for call in intake.calls if call[1] == "0" and call[0] != "received"]
+    assert [call[0] for call in told] == ["assigned", "revoked", "assigned", "revoked"]
+    assert told[1][2] is True
+    assert intake.numbers == {"0": [0, 1, 2, 3, 4]}
+
+
+async def test_a_partition_that_the_hub_gained_is_read(make_source, running, intake, until):
+    few, many = (LocalHubSettings(hubs=(HubSettings(name="events", partitions=n),)) for n in (1, 2))
+    async with LocalHub(few) as hub:
+        source = make_source(connection_string=hub.connection_string("events"), stall_after_s=2)
+        async with running(source, intake):
+            await until(lambda: intake.owned == {"0"})
+            port = hub.port
+            await hub.close()
+            async with LocalHub(msgspec.structs.replace(many, port=port)):
+                await until(lambda: intake.owned == {"0", "1"})
 
 
 async def test_a_checkpoint_beyond_the_end_of_the_hub_is_a_problem_and_nothing_is_read(

@@ -1,7 +1,7 @@
 # Everything that is installed goes into .venv; nothing outside this folder is touched.
 
 PYTHON ?= python3# which interpreter makes .venv, for example PYTHON=python3.13
-PYTEST_FLAGS ?=# for example PYTEST_FLAGS='-k blob -x'
+PYTEST_FLAGS ?=# for example PYTEST_FLAGS='-k blob -x -n 0'
 LOCK_FLAGS ?=# LOCK_FLAGS=--upgrade takes the newest versions
 
 VENV := .venv
@@ -23,9 +23,9 @@ demo: $(PACKAGES) ## see it work, without Azure: awkward events, and the truth b
 	@$(VENV)/bin/inturn demo
 
 test: check $(NODE_MODULES) ## run every check and every test
-	@echo "Tests."
+	@echo "Tests, four at a time: most of them wait."
 	@INTURN_REQUIRE_AZURITE=1 INTURN_NODE_MODULES="$(CURDIR)/$(VENV)/node_modules" \
-		$(PY) -m pytest $(PYTEST_FLAGS)
+		$(PY) -m pytest -n 4 $(PYTEST_FLAGS)
 
 check: $(PACKAGES) ## run the checks that need no test: style, types, layers, image, house rules
 	@echo "Style."

@@ -39,8 +39,8 @@ from azure.eventhub.aio import CheckpointStore
 
 from consumer.errors import SourceUnavailable
 from consumer.sources import Intake
-from consumer.sources.eventhub_client import HubDescription, Inquiry
-from consumer.sources.eventhub_errors import Refused
+from consumer.sources.eventhub_errors import Outgrown, Refused
+from consumer.sources.eventhub_inquiry import HubDescription, Inquiry
 from consumer.sources.eventhub_lease import PartitionCounts, Readings
 from consumer.sources.eventhub_session import Session, SessionParts
 from consumer.sources.eventhub_settings import PREFETCH_MAX, EventHubSettings, address_of
@@ -179,8 +179,12 @@ class EventHubSource:
 
     async def _recover(self, inquiry: Inquiry, error: SourceUnavailable, backoff: Backoff) -> None:
         """Wait until the hub answers, or the source is closed."""
+        if isinstance(error, Outgrown):
+            _log.info("The hub has gained partitions; they are shared out anew.")
+            return
         since_s = time.monotonic()
-        _log.warning("The event hub cannot be read; trying again until it can.", error=str(error))
+        tell = _log.error if isinstance(error, Refused) else _log.warning
+        tell("The event hub cannot be read; trying again until it can.", error=str(error))
         told = str(error)
         while not await self._closed_within(backoff.next_s()):
             try:

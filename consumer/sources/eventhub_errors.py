@@ -28,6 +28,10 @@ class Refused(SourceUnavailable):
     """The hub answers and says no: trying again at once is no use."""
 
 
+class Outgrown(SourceUnavailable):
+    """The hub has partitions that the client does not know of; a new client does."""
+
+
 def explain(error: BaseException, settings: EventHubSettings, address: Address) -> SourceUnavailable:
     """The error of a client as one of ours."""
     if isinstance(error, SourceUnavailable):

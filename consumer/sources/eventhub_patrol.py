@@ -12,6 +12,7 @@ import structlog
 
 from consumer.errors import SourceUnavailable, StoreUnavailable
 from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S
+from consumer.sources.eventhub_errors import Outgrown
 from consumer.sources.eventhub_internals import DELIVERIES_MAX_UNSEEN, Upkeep, is_known
 from consumer.sources.eventhub_lease import Lease
 from consumer.sources.eventhub_watchdog import Condition, Limits, judge
@@ -134,7 +135,7 @@ class Patrol:
             ids = set(await self._parts.inquiry.partition_ids())
             if self._partition_ids and ids - self._partition_ids:
                 # The client asks only once which partitions there are.
-                self._session.fail(SourceUnavailable("The hub has more partitions than it had."))
+                self._session.fail(Outgrown("The hub has more partitions than it had."))
                 return
             self._partition_ids = ids
             for lease in list(self._session.leases.values()):

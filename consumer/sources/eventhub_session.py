@@ -21,8 +21,9 @@ from consumer.errors import CorruptState, FenceLost, SourceUnavailable, StoreUna
 from consumer.events import Checkpoint
 from consumer.sources import Intake
 from consumer.sources.eventhub_batches import raw_batch
-from consumer.sources.eventhub_client import Inquiry, make_client, receiving
+from consumer.sources.eventhub_client import make_client, receiving
 from consumer.sources.eventhub_errors import explain, one_line
+from consumer.sources.eventhub_inquiry import Inquiry
 from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_lease import Lease, Readings
 from consumer.sources.eventhub_ownership import OwnershipLedger

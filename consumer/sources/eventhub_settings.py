@@ -41,7 +41,11 @@ class EventHubSettings:
     """May be left out if the connection string has an EntityPath."""
     consumer_group: str = "$Default"
     start: Literal["earliest", "latest"] | datetime = "earliest"
-    """Where to begin in a partition of which nothing is stored; a time has to have an offset."""
+    """Where to begin in a partition of which nothing is stored; a time has to have an offset.
+
+    Whatever it is, it is made a checkpoint when the partition is first taken, and stored as one: after a
+    restart "latest" still means what it meant then. A time becomes the event before its first one.
+    """
     prefetch: int = PREFETCH_MAX
     """Messages the client fetches ahead, per partition; no more than `PREFETCH_MAX` are."""
     batch_max: int = 300

@@ -219,6 +219,10 @@ class _PartitionLog:
             self._last[held.spot] = (held.token, held.event_type)
             self._truth.ends[held.position] = End(Outcome.HANDLED)
             self._truth.handled.setdefault(held.spot, []).append(held.position)
+        for held in list(waiting):
+            if self._is_stale(held.spot, held.token, held.event_type):  # a twin of what just went out
+                waiting.remove(held)
+                self._truth.ends[held.position] = End(Outcome.STALE)
 
 
 def _is_control(properties: Mapping[Any, Any], event_type: str) -> bool:

@@ -6,6 +6,7 @@ somebody outside sees: the effects, over all lives, against what the oracle says
 
 from __future__ import annotations
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -18,8 +19,8 @@ from .world import ADMITTED, WISHES, Settings, World
 SETTINGS = st.builds(
     Settings,
     limits=limits,
-    queue_max=st.sampled_from([1_000, 1_000, 1, 2]),
-    in_flight_max=st.sampled_from([1_000, 1_000, 1, 3]),
+    queue_max=st.sampled_from([1_000, 1_000, 1, 3]),
+    in_flight_max=st.sampled_from([1_000, 1_000, 1, 2]),
     interval_ms=st.sampled_from([0, 0, 7]),
 )
 BEHIND_MS = 3
@@ -38,10 +39,23 @@ class Lives(RuleBasedStateMachine):
 
     # The hub and the source.
 
-    @rule(bundle=bundles(), gap=st.sampled_from([1, 1, 1, 2]), behind=st.integers(0, BEHIND_MS))
-    def publish(self, bundle: tuple[Element, ...], gap: int, behind: int) -> None:
-        number = self.world.log[-1].number + gap if self.world.log else 0
-        self.world.publish(Message(number, self.world.now_ms - behind, bundle))
+    @rule(
+        bundle=bundles(),
+        after_ms=st.sampled_from([0, 1, 4, 8]),
+        gap=st.sampled_from([1, 1, 1, 2]),
+        behind=st.sampled_from([0, 0, 0, BEHIND_MS]),
+        and_deliver=st.booleans(),
+    )
+    def publish(
+        self, bundle: tuple[Element, ...], after_ms: int, gap: int, behind: int, and_deliver: bool
+    ) -> None:
+        world = self.world
+        number = world.log[-1].number + gap if world.log else 0
+        if not world.unread:  # else what is unread would become older than the margin
+            world.now_ms += after_ms
+        world.publish(Message(number, world.now_ms - behind, bundle))
+        if and_deliver and not world.is_paused:
+            world.deliver(9)
 
     @precondition(lambda self: self.world.unread and not self.world.is_paused)
     @rule(count=st.integers(1, 5))
@@ -71,6 +85,13 @@ class Lives(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, verdict: Verdict) -> None:
         self.world.finish(data.draw(st.sampled_from(self.world.ready())), verdict)
 
+    @precondition(lambda self: self.world.ready())
+    @rule(count=st.integers(1, 5))
+    def finish_some(self, count: int) -> None:
+        for _ in range(count):
+            if self.world.ready():
+                self.world.finish(self.world.ready()[-1], Verdict.HANDLED)
+
     @precondition(lambda self: self.world.letters)
     @rule(count=st.integers(1, 3))
     def put_letters(self, count: int) -> None:
@@ -83,11 +104,20 @@ class Lives(RuleBasedStateMachine):
 
     # Ends and beginnings.
 
-    @rule(took_effect=st.booleans())
-    def crash(self, took_effect: bool) -> None:
+    @precondition(lambda self: self.world.storing is not None or self.world.letters)
+    @rule()
+    def store_all(self) -> None:
+        self.world.settle_stores()
+
+    @precondition(lambda self: self.world.read_to > self.world.started_at)
+    @rule(took_effect=st.booleans(), down_ms=st.sampled_from([0, 0, 5, 100]))
+    def crash(self, took_effect: bool, down_ms: int) -> None:
+        self._check_outcomes(self._judge())
         self.world.crash(took_effect=took_effect)
+        self.world.now_ms += down_ms
         self.graceful_since = None
 
+    @precondition(lambda self: self.world.read_to > self.world.started_at)
     @rule()
     def revoke(self) -> None:
         before = len(self.world.done)
@@ -134,6 +164,9 @@ class Lives(RuleBasedStateMachine):
         self.world.run_out()
         answer = self._judge()
         self._check_order(answer)
+        self._check_outcomes(answer)
+        own = {spot for spot in answer.spots() if spot[0] > self.world.started_at} - self.world.started_with
+        assert sum(self.world.pipeline.counts.outcomes.values()) == len(own)
         assert self.world.stored_checkpoint == (self.world.log[-1].number if self.world.log else -1)
         assert not any(self.world.lanes.values())
         done = {(done.processor, done.spot) for done in self.world.done}
@@ -146,6 +179,20 @@ class Lives(RuleBasedStateMachine):
 
     def _judge(self) -> Answer:
         return Oracle(self.world.settings.limits, WISHES, ADMITTED).judge(self.world.log)
+
+    def _check_outcomes(self, answer: Answer) -> None:
+        """No life finds an outcome more often than the oracle, where no processor has a say."""
+        world = self.world
+        own = {
+            spot: outcome
+            for spot, outcome in answer.fixed.items()
+            if spot[0] > world.started_at and spot not in world.started_with
+        }
+        for key, count in world.pipeline.counts.outcomes.items():
+            outcome = ":".join(filter(None, key))
+            if outcome in ("handled", "stale", "dead_lettered:retries_spent"):
+                continue
+            assert count <= sum(1 for one in own.values() if one == outcome), outcome
 
     def _check_order(self, answer: Answer) -> None:
         """First effects of an object, on a processor that wants them in turn, are in the oracle's order."""
@@ -173,3 +220,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=4 * settings().max_examples)

@@ -128,7 +128,11 @@ class World:
         snapshot = msgspec.structs.replace(snapshot, epoch=snapshot.epoch + 1)
         admission = Admission([TOPIC], [TYPES[letter] for letter in ADMITTED])
         self.pipeline = Pipeline(policy, plans(self.settings.queue_max), admission, Catalogue(), snapshot)
-        self.read_to = snapshot.checkpoint.sequence_number
+        self.read_to = self.started_at = snapshot.checkpoint.sequence_number
+        self.started_with = {
+            (number, index) for number, indexes in snapshot.done_above.items() for index in indexes
+        }
+        """What was done above the checkpoint."""
         self.newest = -1
         self.lanes: dict[Lane, list[Doing]] = {}
         self.letters: list[tuple[int, int, Lane | None]] = []

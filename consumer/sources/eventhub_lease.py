@@ -58,7 +58,8 @@ class Lease:
         """The task in which a batch is being handed over."""
         self.is_lost = False
         """The hub or the store said that another owner has it."""
-        self.is_being_renewed = False
+        self.is_over = False
+        """It is being revoked: nothing is handed over any more."""
         self.deliveries = 0
         self.heard_s = now_s
         self._behind_since_s: float | None = None

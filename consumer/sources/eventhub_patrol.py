@@ -51,13 +51,13 @@ class Patrol:
     async def run(self) -> None:
         """Walk until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_ownership())
+            tasks.create_task(self._watch_ownership(tasks))
             tasks.create_task(self._poll())
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
                 await self._look(tasks)
 
-    async def _watch_ownership(self) -> None:
+    async def _watch_ownership(self, tasks: asyncio.TaskGroup) -> None:
         """Notice a partition that another owner has (D2): the link says so only when its buffer is empty."""
         while True:
             await asyncio.sleep(self._ownership_every_s)
@@ -68,9 +68,10 @@ class Patrol:
                 continue
             for partition in taken:
                 lease = self._session.leases.get(partition)
-                if lease is not None:
+                if lease is not None and not lease.is_over:
                     _log.info("Another owner has taken a partition.", partition=partition)
-                    await self._session.give_up(lease, lost=True)
+                    lease.is_over = lease.is_lost = True
+                    tasks.create_task(self._session.give_up(lease, lost=True))
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         if self._session.client is not None:
@@ -99,7 +100,7 @@ class Patrol:
             await self._ask_after(silent, tasks)
 
     def _judge(self, lease: Lease) -> Condition:
-        if lease.is_being_renewed:
+        if lease.is_over:
             return Condition.WELL
         readings, intake = self._parts.readings, self._parts.intake
         waits = readings.is_stopped or intake.is_paused(lease.partition)
@@ -122,7 +123,7 @@ class Patrol:
                 tasks.create_task(self._renew(lease))
 
     async def _renew(self, lease: Lease) -> None:
-        lease.is_being_renewed = True
+        lease.is_over = True
         await self._session.renew(lease)
 
     async def _poll(self) -> None:

@@ -145,8 +145,10 @@ class Session:
         async with self._locks[lease.partition]:
             if self.leases.get(lease.partition) is not lease:
                 return
-            del self.leases[lease.partition]
+            lease.is_over = True
+            # Only then forgotten: if this is cancelled, the end of the session revokes it once more.
             await self._intake.revoked(lease.partition, lost=lost)
+            del self.leases[lease.partition]
             if lease.handing_over is not None:
                 lease.handing_over.cancel()
 
@@ -248,7 +250,7 @@ class Session:
 
     async def _on_batch(self, context: PartitionContext, events: list[EventData]) -> None:
         lease = self.leases.get(context.partition_id)
-        if lease is None:
+        if lease is None or lease.is_over:
             # The partition was given up while the client was busy with it. This makes it let go.
             await self._until_drained(context.partition_id)
             raise asyncio.CancelledError

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from consumer.errors import CorruptState, FenceLost, SourceUnavailable, StoreUnavailable
-from consumer.events import NOTHING_DONE, Checkpoint
+from consumer.events import NOTHING_DONE, Checkpoint, PartitionId
 from consumer.hub.server import LocalHub
 from consumer.hub.settings import HubSettings, LocalHubSettings
 from consumer.sources.eventhub import EventHubSource
@@ -19,6 +19,10 @@ from consumer.stores.memory import MemoryStore
 
 def publish(hub, count, *, partition="0", first=0):
     hub.publish("events", *(b"%d" % number for number in range(first, first + count)), partition=partition)
+
+
+def _partition(hub, partition):
+    return PartitionId(f"127.0.0.1:{hub.port}", "events", "$Default", partition)
 
 
 async def ownerships(store, hub):
@@ -309,6 +313,7 @@ async def test_a_listener_that_says_nothing_is_said_so(make_source, local_hub):
         await make_source().probe()
 
 
+@pytest.mark.slow
 async def test_a_wrong_key_a_wrong_hub_and_a_wrong_group_are_refused_at_once(intake):
     hub = LocalHubSettings(hubs=(HubSettings(name="events"),), key="cmlnaHQ=")
     async with LocalHub(hub) as running_hub:
@@ -335,7 +340,21 @@ async def test_a_wrong_key_a_wrong_hub_and_a_wrong_group_are_refused_at_once(int
     assert not intake.owned
 
 
-def _partition(hub, partition):
-    from consumer.events import PartitionId
+async def test_a_drain_that_the_end_of_a_session_cuts_short_is_done_again(
+    local_hub, make_source, make_intake, running, until
+):
+    class Slow(make_intake):
+        draining = asyncio.Event()
 
-    return PartitionId(f"127.0.0.1:{hub.port}", "events", "$Default", partition)
+        async def revoked(self, partition, *, lost):
+            if partition == "0" and not self.draining.is_set():
+                self.draining.set()
+                await asyncio.sleep(60)
+            await super().revoked(partition, lost=lost)
+
+    intake = Slow()
+    publish(local_hub, 500)
+    async with running(make_source(deliveries_max=100, batch_max=50), intake):
+        await until(intake.draining.is_set)
+    assert not intake.owned
+    assert ("revoked", "0", False) in intake.calls

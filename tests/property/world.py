@@ -283,7 +283,8 @@ class World:
 
     def revoke(self) -> None:
         """Give the partition up in good order: what is in lanes is cut off, what was done is stored."""
-        self.settle_stores()
+        while self.letters:
+            self.put_letters(1)
         self.revoking = True
         self.feed(Revoked())
         self.now_ms += 1

@@ -81,9 +81,15 @@ class Lives(RuleBasedStateMachine):
     # Processors and stores.
 
     @precondition(lambda self: self.world.ready())
-    @rule(data=st.data(), verdict=st.sampled_from([Verdict.HANDLED, Verdict.HANDLED, *Verdict]))
-    def finish(self, data: st.DataObject, verdict: Verdict) -> None:
+    @rule(
+        data=st.data(),
+        verdict=st.sampled_from([Verdict.HANDLED, Verdict.SKIPPED, Verdict.FAILED]),
+        and_put=st.booleans(),
+    )
+    def finish(self, data: st.DataObject, verdict: Verdict, and_put: bool) -> None:
         self.world.finish(data.draw(st.sampled_from(self.world.ready())), verdict)
+        if and_put and self.world.letters:
+            self.world.put_letters(len(self.world.letters))
 
     @precondition(lambda self: self.world.ready())
     @rule(count=st.integers(1, 5))

@@ -319,3 +319,74 @@ def test_gaps_and_events_without_a_key_are_counted() -> None:
     pipeline.handle(Received(as_batch(blob("02"), first=9, key=None), 1_000))
 
     assert (pipeline.counts.gaps, pipeline.counts.unkeyed) == (5, 1)
+
+
+def test_what_was_done_above_the_checkpoint_is_not_looked_at_again_over_any_number_of_restarts() -> None:
+    first = start()
+    effects = receive_all(first, blob("01", "a"), blob("01", "b"))
+    resolve(first, tickets(effects)[1], HANDLED)
+    assert first.tracker.checkpoint == NOTHING_DONE
+
+    second = start(snapshot=restarted(first.snapshot()))
+    third = start(snapshot=restarted(second.snapshot()))
+    effects = receive_all(third, blob("01", "a"), blob("01", "b"))
+    (ticket,) = tickets(effects)
+    resolve(third, ticket, HANDLED)
+
+    assert third.counts.outcomes == {(Outcome.HANDLED, None): 1}
+    assert third.tracker.checkpoint.sequence_number == 1
+
+
+def test_what_was_handled_is_remembered_over_a_restart() -> None:
+    first = start()
+    resolve(first, tickets(receive_all(first, blob("05")))[0], HANDLED)
+
+    second = start(snapshot=restarted(first.snapshot()))
+    effects = receive(second, blob("05"), blob("04"), first=1)
+    effects += second.handle(Ended())
+
+    assert given(effects) == []
+    assert second.counts.outcomes == {(Outcome.DUPLICATE, None): 1, (Outcome.STALE, None): 1}
+
+
+def test_a_paused_source_goes_on_when_half_is_free_again() -> None:
+    pipeline = start(ProcessorPlan("slow", queue_max=4))
+    effects = receive_all(pipeline, *(blob(f"{number:02}") for number in range(4)))
+    assert any(isinstance(one, Pause) for one in effects)
+
+    resumed = [
+        any(isinstance(one, Resume) for one in resolve(pipeline, ticket, HANDLED))
+        for ticket in tickets(effects)
+    ]
+
+    assert resumed == [False, False, True, False]
+
+
+def test_a_bad_event_is_resolved_only_when_its_dead_letter_is_stored() -> None:
+    pipeline = start()
+    effects = receive(pipeline, b"junk", blob("01"))
+    (letters,) = [one for one in effects if isinstance(one, PutDeadLetters)]
+    assert pipeline.tracker.checkpoint == NOTHING_DONE
+
+    pipeline.handle(DeadLettered([(letter.ticket, letter.processor) for letter in letters.letters]))
+
+    assert pipeline.tracker.checkpoint.sequence_number == 0
+    assert pipeline.counts.outcomes == {(Outcome.DEAD_LETTERED, Reason.INVALID_JSON): 1}
+
+
+def test_a_conflict_is_counted_and_both_events_are_handled() -> None:
+    pipeline = start()
+    effects = receive_all(pipeline, blob(None, data={"a": 1}), blob(None, data={"a": 2}))
+
+    assert len(tickets(effects)) == 2
+    assert pipeline.counts.identity_conflicts == 1
+
+
+def test_an_alert_does_not_wait_and_knows_what_is_late() -> None:
+    pipeline = start(IN_TURN, ALERT, window_ms=1_000)
+    effects = receive(pipeline, blob("05"), blob("03"))
+    alerts = [one for one in effects if isinstance(one, Dispatch)]
+
+    assert given(effects, 0) == []
+    assert given(effects, 1) == ["05", "03"]
+    assert [event.is_latest for one in alerts for event in one.events] == [True, False]

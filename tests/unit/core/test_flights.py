@@ -1,0 +1,69 @@
+"""Routes, bits, the table of what is in flight, and what leaves in batches."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.core.barrier import Barrier
+from consumer.core.checkpoint import Slot
+from consumer.core.deduplicator import Fingerprint
+from consumer.core.flights import Delivery, Flight, FlightTable, ProcessorPlan, Route, Router, bits
+
+
+@given(st.integers(0, 2**40))
+def test_bits_are_the_indexes_that_are_set(mask: int) -> None:
+    assert list(bits(mask)) == [index for index in range(41) if mask >> index & 1]
+
+
+def test_an_event_goes_to_whoever_wants_its_type_in_any_case() -> None:
+    router = Router(
+        [
+            ProcessorPlan("all"),
+            ProcessorPlan("one", ("Microsoft.Storage.BlobCreated",), Delivery.ON_ARRIVAL),
+            ProcessorPlan("some", ("Microsoft.Storage.*",), Delivery.LATEST),
+        ]
+    )
+
+    for _ in range(2):  # the second time it is remembered
+        assert router.route("microsoft.storage.BLOBCREATED") == Route(0b010, 0b101)
+        assert router.route("Microsoft.Storage.BlobDeleted") == Route(0, 0b101)
+        assert router.route("Contoso.X") == Route(0, 0b001)
+
+
+def test_types_that_anybody_can_invent_do_not_fill_the_memory() -> None:
+    router = Router([ProcessorPlan("all")])
+    for number in range(2_000):
+        assert router.route(f"type-{number}") == Route(0, 1)
+
+    assert len(router._routes) == 1_000
+
+
+def test_twins_are_found_as_long_as_they_are_in_flight() -> None:
+    table = FlightTable()
+    flights = [Flight(ticket, Slot(ticket, "", 1, 0), 0) for ticket in range(3)]
+    for flight, data in zip(flights, [b"1", b"2", b"1"], strict=True):
+        flight.print = Fingerprint(b"same", data)
+        table.add(flight)
+
+    assert list(table.twins(Fingerprint(b"same", b"9"))) == flights
+    table.discard(flights[1])
+    table.discard(flights[1])
+    assert list(table.twins(Fingerprint(b"same", b"9"))) == [flights[0], flights[2]]
+    table.discard(flights[0])
+    table.discard(flights[2])
+    assert list(table.twins(Fingerprint(b"same", b"9"))) == []
+    assert len(table) == 0
+
+
+def test_a_barrier_falls_with_the_write_that_holds_it() -> None:
+    barrier = Barrier()
+    assert not barrier
+    barrier.add((1, 0))
+    assert barrier.take() == [(1, 0)]
+    assert not barrier
+    barrier.add((2, 0))
+    barrier.stored(ok=False)
+    assert barrier.take() == [(1, 0), (2, 0)]
+    barrier.stored(ok=True)
+    assert barrier.take() == []

@@ -91,7 +91,7 @@ async def compose(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
                 source_name=origin.description,
                 version=consumer.__version__,
                 drain_timeout_s=settings.drain.timeout_s,
-                newest=origin.newest,
+                reader=origin.reader,
                 on_retired=lambda status: metrics.retire(status),  # noqa: PLW0108 - made below
             ),
             clock,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer import settings as configured
 from consumer.connection_settings import Connection
 from consumer.events import PartitionId
+from consumer.runtime.engine import Reader
 from consumer.sources import Source
 from consumer.stores import DeadLetterStore, InspectableStore
 
@@ -29,8 +30,7 @@ class Origin(NamedTuple):
     group: str
     description: str
     """For a person; no secret in it."""
-    newest: Callable[[str], int | None] = lambda _: None
-    """The newest sequence number of a partition as far as the source knows it."""
+    reader: Reader = Reader()
 
     def partition(self, partition: str) -> PartitionId:
         """The full name of a partition."""
@@ -151,7 +151,11 @@ async def open_eventhub(
                 address.hub,
                 source.consumer_group,
                 f"hub {address.hub} at {address.namespace}, consumer group {source.consumer_group}",
-                reader.newest,
+                Reader(
+                    reader.newest,
+                    lambda partition: reader.counts(partition).redelivered,
+                    lambda: reader.problems,
+                ),
             ),
         )
 

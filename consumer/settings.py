@@ -48,7 +48,7 @@ class EventHubSource(EventHubConnection):
     """The consumer group. Give inturn its own: two readers of one group take each other's partitions."""
     start: Start = "earliest"
     """Where to begin in a partition of which nothing is stored yet: earliest, latest or an RFC 3339 time."""
-    prefetch: int = Field(default=1_000, ge=1, le=10_000)
+    prefetch: int = Field(default=1_000, ge=1, le=1_000)
     """Messages the client fetches ahead, per partition; at the limit they stay in the hub."""
     batch_max: int = Field(default=300, ge=1, le=10_000)
     """Messages taken at once; more come with the next batch."""

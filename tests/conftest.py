@@ -6,6 +6,7 @@ of the checkout. Without it tests are skipped, unless INTURN_REQUIRE_AZURITE=1 m
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -27,6 +28,9 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The emulator's account and key are the same everywhere, and public."""
 START_TIMEOUT_S = 30.0
+
+PURE = ("core", "property")
+"""Folders of tests that open nothing."""
 
 StartAzurite: TypeAlias = "Callable[..., AbstractContextManager[Azurite]]"
 
@@ -67,6 +71,14 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def leftovers_are_the_tests_own(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test leaves open shows in that test, and not in whichever comes when garbage is collected."""
+    yield
+    if request.path.parent.name not in PURE:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import sys
 import time
+import urllib.error
 import urllib.request
 from typing import Annotated
 
@@ -56,6 +57,8 @@ def fetch_status(url: str) -> EngineStatus:
         with opener.open(place, timeout=_ANSWER_TIMEOUT_S) as answer:
             body = answer.read(_ANSWER_MAX_BYTES)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer as well, and holds the connection
         reason = getattr(error, "reason", None) or error
         raise TemporaryError(
             f"No inturn answers at {place}: {reason}. Is it running, and is this its admin port?"

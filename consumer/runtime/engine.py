@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -36,6 +36,18 @@ _COUNT_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """What the source knows of the partitions, besides what it hands over."""
+
+    newest: Callable[[str], int | None] = lambda _: None
+    """The newest sequence number of a partition."""
+    redelivered: Callable[[str], int] = lambda _: 0
+    """Messages of a partition that came again, and were dropped before they were handed over."""
+    problems: Callable[[], Mapping[str, str]] = dict
+    """Partitions that cannot be read until somebody acts, and why."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineParts:
     """What an engine is put together from."""
 
@@ -52,8 +64,7 @@ class EngineParts:
     """For a person; no secret in it."""
     version: str
     drain_timeout_s: float = 20.0
-    newest: Callable[[str], int | None] = lambda _: None
-    """The newest sequence number of a partition as far as the source knows it."""
+    reader: Reader = field(default_factory=Reader)
     on_retired: Callable[[PartitionStatus], None] = lambda _: None
     """Told the last status of a partition, in the step in which it leaves `Engine.status`."""
 
@@ -156,10 +167,11 @@ class Engine:
             snapshot = adopt(stored, start or NOTHING_DONE, parts.policy, partition)
             fence = await parts.checkpoints.save(name, snapshot.checkpoint, encode(snapshot), stored.fence)
         except CorruptState as error:
+            if self._halted.get(partition) != str(error):  # the source asks again at every turn
+                _log.error(
+                    "A partition is halted; nothing was overwritten.", partition=partition, error=str(error)
+                )
             self._halted[partition] = str(error)
-            _log.error(
-                "A partition is halted; nothing was overwritten.", partition=partition, error=str(error)
-            )
             raise
         except (StoreUnavailable, FenceLost) as error:
             _log.warning("A partition could not be taken.", partition=partition, error=str(error))
@@ -173,7 +185,8 @@ class Engine:
             CheckpointWriter(parts.checkpoints, name, fence),
             DeadLetterWriter(parts.dead_letters, name, [plan.name for plan in plans], self._clock),
             self._clock,
-            lambda: parts.newest(partition),
+            lambda: parts.reader.newest(partition),
+            lambda: parts.reader.redelivered(partition),
         )
         is_running = asyncio.Event()
         self._tasks.create_task(runner.run(is_running), name=f"partition {partition}")
@@ -258,6 +271,10 @@ class Engine:
     def status(self) -> EngineStatus:
         """What the process says of itself."""
         not_ready = [f"Partition {partition} is halted: {why}" for partition, why in self._halted.items()]
+        not_ready += [
+            f"Partition {partition} cannot be read: {why}."
+            for partition, why in self._parts.reader.problems().items()
+        ]
         if self._state != "running":
             not_ready.append(f"inturn is {self._state}.")
         return EngineStatus(

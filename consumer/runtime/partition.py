@@ -64,6 +64,7 @@ class PartitionRunner:
         dead_letters: DeadLetterWriter,
         clock: Clock,
         newest: Callable[[], int | None] = lambda: None,
+        redelivered: Callable[[], int] = lambda: 0,
     ) -> None:
         self.partition = partition
         self.pipeline = pipeline
@@ -71,6 +72,8 @@ class PartitionRunner:
         """Another owner has the partition: nothing more is done or written."""
         self._newest_in_batch: int | None = None
         self._newest_polled = newest
+        self._dropped_by_source = redelivered
+        self._dropped_before = redelivered()
         self._processors = processors
         self._checkpoints = checkpoints
         self._dead_letters = dead_letters
@@ -353,7 +356,7 @@ class PartitionRunner:
             identities=len(pipeline.deduplicator),
             outcomes=self.outcomes(),
             ordered_by=dict(counts.ordered_by),
-            redelivered=counts.redelivered,
+            redelivered=counts.redelivered + self._dropped_by_source() - self._dropped_before,
             gaps=counts.gaps,
             unkeyed=counts.unkeyed,
             identity_conflicts=counts.identity_conflicts,

@@ -77,6 +77,17 @@ def test_talkative_libraries_are_heard_from_warning_on(configure):
     assert [record["event"] for record in records(logs, stream)] == ["Link detached.", "heard"]
 
 
+def test_a_partition_that_moves_is_no_warning_of_the_client(configure):
+    logs, stream = configure()
+    client = logging.getLogger("azure.eventhub.aio._eventprocessor.event_processor")
+
+    client.warning("An error occurred while receiving. The exception is %r.", "amqp:link:stolen")
+    client.warning("An error occurred while receiving. The exception is %r.", "amqp:connection:forced")
+
+    (record,) = records(logs, stream)
+    assert "amqp:connection:forced" in record["event"]
+
+
 def test_levels_below_the_chosen_one_are_silent(configure):
     logs, stream = configure(level="warning")
     structlog.get_logger("inturn.test").info("No.")

@@ -1,0 +1,94 @@
+"""The status page in a real browser: Chromium runs its script and says what stands on it then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consumer.status import EngineStatus
+from consumer.telemetry.admin import AdminServer
+from consumer.telemetry.health import EventLoopHeartbeat
+from consumer.telemetry.metrics import Metrics
+
+_QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=5000",
+)
+
+
+@pytest.fixture
+def browser() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("INTURN_REQUIRE_BROWSER") == "1":
+            pytest.fail("no Chromium is installed")
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    return found
+
+
+async def seen(browser: str, url: str, profile: Path) -> str:
+    """The page as it is after some seconds of a browser's time."""
+    process = await asyncio.create_subprocess_exec(
+        browser,
+        *_QUIET,
+        f"--user-data-dir={profile}",
+        "--dump-dom",
+        url,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    page, _ = await asyncio.wait_for(process.communicate(), 60)
+    return page.decode()
+
+
+async def test_a_browser_shows_partitions_processors_and_outcomes(
+    browser, engine_status: Callable[..., EngineStatus], partition_status, tmp_path
+):
+    status = engine_status(
+        partitions=[partition_status("17", lag=4321)],
+        outcomes={"handled": 98765, "dead_lettered:bad_time": 12},
+        dead_letters=12,
+    )
+    async with AdminServer(
+        "127.0.0.1",
+        0,
+        status=lambda: status,
+        metrics=Metrics(lambda: status),
+        heartbeat=EventLoopHeartbeat(),
+    ) as server:
+        page = await seen(browser, f"{server.url}/", tmp_path)
+
+    for shown in (">17<", "4,321", "98,765", "dead lettered: bad time", "inturn dlq list", ">console<"):
+        assert shown in page, shown
+
+
+async def test_a_browser_shows_why_inturn_is_not_ready_and_runs_nothing_that_a_name_smuggles_in(
+    browser, engine_status: Callable[..., EngineStatus], tmp_path
+):
+    status = engine_status(
+        ready=False,
+        not_ready=["Partition 3 is halted: <img src=x onerror=document.title='smuggled'>"],
+    )
+    async with AdminServer(
+        "127.0.0.1",
+        0,
+        status=lambda: status,
+        metrics=Metrics(lambda: status),
+        heartbeat=EventLoopHeartbeat(),
+    ) as server:
+        page = await seen(browser, f"{server.url}/", tmp_path)
+
+    assert "Partition 3 is halted: &lt;img" in page
+    assert "<title>smuggled" not in page

@@ -30,12 +30,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> None:
     """Run an engine from start to stop. Raises what keeps it from running."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_signals(engine))  # first: what is opened must be closed again
         for processor in processors:
             if isinstance(processor.target, Resource):
                 await processor.target.open()
                 stack.push_async_callback(processor.target.close)
-        async with _signals(engine):
-            await engine.run()
+        await engine.run()
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
 from consumer.runtime.lifecycle import run_engine
 from consumer.settings import CatalogueRule, OrderRule, ProcessorSettings, Settings
-from consumer.stores import DeadLetterStore
+from consumer.stores import DeadLetterStore, InspectableStore
 from consumer.telemetry.admin import AdminServer
 from consumer.telemetry.health import EventLoopHeartbeat
 from consumer.telemetry.metrics import Metrics
@@ -45,6 +45,7 @@ class Application:
 
     engine: Engine
     processors: list[RunningProcessor]
+    checkpoints: InspectableStore
     dead_letters: DeadLetterStore
     metrics: Metrics
     heartbeat: EventLoopHeartbeat
@@ -59,6 +60,9 @@ class Application:
             if self.admin is not None:
                 await stack.enter_async_context(self.admin)
                 _log.info("The admin port is open.", url=self.admin.url)
+            # Later a store that is away is waited for; one that never worked is most likely a wrong setting.
+            await self.checkpoints.probe()
+            await self.dead_letters.count()
             async with asyncio.TaskGroup() as tasks:
                 beating = tasks.create_task(self.heartbeat.run(), name="heartbeat")
                 engine = tasks.create_task(run_engine(self.engine, self.processors), name="engine")
@@ -104,7 +108,7 @@ async def compose(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
         if settings.admin.enabled:
             host, port = settings.admin.host, settings.admin.port
             admin = AdminServer(host, port, status=engine.status, metrics=metrics, heartbeat=heartbeat)
-        yield Application(engine, processors, dead_letters, metrics, heartbeat, admin)
+        yield Application(engine, processors, checkpoints, dead_letters, metrics, heartbeat, admin)
 
 
 def running_processor(settings: ProcessorSettings, group: str) -> RunningProcessor:

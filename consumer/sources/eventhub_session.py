@@ -17,7 +17,14 @@ from azure.eventhub import CloseReason, EventData
 from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
-from consumer.errors import CorruptState, FenceLost, SourceUnavailable, StoreUnavailable, TemporaryError
+from consumer.errors import (
+    CorruptState,
+    FenceLost,
+    InturnError,
+    SourceUnavailable,
+    StoreUnavailable,
+    TemporaryError,
+)
 from consumer.events import Checkpoint
 from consumer.sources import Intake
 from consumer.sources.eventhub_batches import raw_batch
@@ -229,9 +236,12 @@ class Session:
 
     async def _on_error(self, context: PartitionContext | None, error: Exception) -> None:
         if context is None:
+            # Ours come from the store, which says itself what is wrong with it.
+            is_ours = isinstance(error, InturnError)
+            told = error if is_ours else explain(error, self._parts.settings, self._parts.address)
             _log.warning(
                 "Partitions could not be shared out; it is tried again at the next turn.",
-                error=one_line(explain(error, self._parts.settings, self._parts.address)),
+                error=one_line(told),
             )
             return
         lease = self.leases.get(context.partition_id)

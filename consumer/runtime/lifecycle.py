@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
+from consumer.errors import ConfigurationError, ProcessorSettingsError
 from consumer.processor import Resource
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.engine import Engine
@@ -33,9 +34,21 @@ async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> 
         await stack.enter_async_context(_signals(engine))  # first: what is opened must be closed again
         for processor in processors:
             if isinstance(processor.target, Resource):
-                await processor.target.open()
+                await _open(processor, processor.target)
                 stack.push_async_callback(processor.target.close)
         await engine.run()
+
+
+async def _open(processor: RunningProcessor, target: Resource) -> None:
+    """Open a processor; what keeps it from that says whose it is."""
+    name = processor.plan.name
+    try:
+        await target.open()
+    except ConfigurationError as error:
+        raise ProcessorSettingsError(*(f"Processor {name}: {each}" for each in error.findings)) from error
+    except Exception as error:
+        error.add_note(f"While opening the processor {name}.")
+        raise
 
 
 @asynccontextmanager

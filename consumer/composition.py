@@ -29,7 +29,7 @@ from consumer.processor_loading import load_processor
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
-from consumer.runtime.lifecycle import run_engine
+from consumer.runtime.lifecycle import run_engine, stop_signals
 from consumer.settings import CatalogueRule, OrderRule, ProcessorSettings, Settings
 from consumer.stores import DeadLetterStore, InspectableStore
 from consumer.telemetry.admin import AdminServer
@@ -57,6 +57,7 @@ class Application:
         Raises what keeps it from running: `TemporaryError`, `ConfigurationError`, `CorruptState`.
         """
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(stop_signals(self.engine))
             if self.admin is not None:
                 await stack.enter_async_context(self.admin)
                 _log.info("The admin port is open.", url=self.admin.url)

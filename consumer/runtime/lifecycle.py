@@ -31,7 +31,6 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> None:
     """Run an engine from start to stop. Raises what keeps it from running."""
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_signals(engine))  # first: what is opened must be closed again
         for processor in processors:
             if isinstance(processor.target, Resource):
                 await _open(processor, processor.target)
@@ -52,8 +51,12 @@ async def _open(processor: RunningProcessor, target: Resource) -> None:
 
 
 @asynccontextmanager
-async def _signals(engine: Engine) -> AsyncIterator[None]:
-    """Turn signals into calls for as long as the block lasts."""
+async def stop_signals(engine: Engine) -> AsyncIterator[None]:
+    """Turn signals into calls for as long as the block lasts.
+
+    Enter it before anything is opened: what is open must be closed again, and a thread that is just being
+    started must not be left behind.
+    """
     loop = asyncio.get_running_loop()
     received = 0
 

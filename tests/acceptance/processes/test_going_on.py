@@ -39,6 +39,7 @@ def test_events_sent_out_of_order_arrive_once_and_in_the_order_of_their_object(
     ]
 
 
+@pytest.mark.slow
 def test_a_stopped_consumer_goes_on_where_it_was_and_repeats_nothing(inturn, hub, configure, archive, tell):
     first, second = tell(), tell(chapter=1)
     config = configure(hub)
@@ -68,6 +69,8 @@ def test_a_stopped_consumer_goes_on_where_it_was_and_repeats_nothing(inturn, hub
 
 STUCK = """
 import asyncio
+
+import pytest
 from pathlib import Path
 
 async def stuck(event, context):
@@ -101,6 +104,7 @@ def test_a_second_signal_cuts_off_what_hangs_and_ends_with_75(
     assert archive.ids() == ["0-0", "0-1", "0-2"]
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_restarted_is_read_on_and_nothing_is_lost_or_repeated(
     inturn, hub, configure, archive, tell
 ):

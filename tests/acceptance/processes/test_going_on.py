@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 
+import pytest
+
 
 def sequencers(lines):
     found = {}
@@ -69,8 +71,6 @@ def test_a_stopped_consumer_goes_on_where_it_was_and_repeats_nothing(inturn, hub
 
 STUCK = """
 import asyncio
-
-import pytest
 from pathlib import Path
 
 async def stuck(event, context):

@@ -83,9 +83,9 @@ def find_processor(type_: str) -> ProcessorType:
     target = type_ if ":" in type_ else known_processors().get(type_)
     if target is None:
         near = get_close_matches(type_, known_processors(), n=1)
-        guess = f"did you mean {near[0]}? " if near else ""
+        guess = f"did you mean {near[0]}? There" if near else "there"
         raise ProcessorSettingsError(
-            f"there is no such processor; {guess}There are {', '.join(sorted(known_processors()))}, "
+            f"there is no such processor; {guess} are {', '.join(sorted(known_processors()))}, "
             "and your own as module:attribute"
         )
     factory = _import(target)

@@ -135,7 +135,8 @@ async def _look(settings: Settings) -> tuple[list[str], ExitCode]:
 
 def _partition_findings(partition: str, begin: int, newest: int, checkpoint: int | None) -> Iterator[str]:
     if checkpoint is None:
-        typer.echo(f"partition {partition}: no checkpoint; events {begin} to {newest}")
+        kept = f"events {begin} to {newest}" if 0 <= begin <= newest else "no events"
+        typer.echo(f"partition {partition}: no checkpoint; {kept}")
         return
     typer.echo(f"partition {partition}: checkpoint {checkpoint} of {newest}, lag {newest - checkpoint}")
     if checkpoint > newest:

@@ -12,28 +12,6 @@ def findings(checked):
     return [line for line in checked.stdout.splitlines() if line.startswith("finding: ")]
 
 
-def test_a_configuration_without_surprises_is_fine(inturn, hub, configure):
-    checked = inturn("check", "-c", configure(hub))
-    assert (checked.returncode, checked.stderr) == (0, "")
-    assert checked.stdout.splitlines()[0].startswith("source: hub events at ")
-    assert checked.stdout.splitlines()[-1] == "fine"
-
-
-def test_what_will_surprise_is_a_finding(inturn, hub, configure):
-    checked = inturn("check", "-c", configure(hub, admission={"topics": "any"}, state={"type": "memory"}))
-    assert checked.returncode == 1
-    assert [line.split(":")[1].split(" is ")[0] for line in findings(checked)] == [
-        " admission.topics",
-        " state.type",
-    ]
-
-
-def test_a_wrong_configuration_ends_with_78(inturn, hub, configure):
-    checked = inturn("check", "-c", configure(hub, processors=[{"name": "a", "type": "nobody"}]))
-    assert checked.returncode == 78
-    assert "processors[0].type: there is no such processor" in checked.stderr
-
-
 @pytest.mark.slow
 def test_a_deep_look_tells_the_lag_and_that_a_hub_was_made_anew(
     inturn, hub, configure, archive, tell, tmp_path

@@ -33,6 +33,7 @@ _log = structlog.get_logger("inturn.engine")
 _SPREAD_OBJECTS_MAX = 100_000
 """Objects watched for turning up on a second partition; later ones are not watched."""
 _COUNT_EVERY_S = 15.0
+"""How often dead letters are counted, unless counting takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,11 +263,14 @@ class Engine:
 
     async def _count_dead_letters(self) -> None:
         while True:
+            started_s = self._clock.monotonic_s()
             try:
                 self._dead_letters = await self._parts.dead_letters.count()
             except InturnError:
                 self._dead_letters = None
-            await asyncio.sleep(_COUNT_EVERY_S)
+            # Some stores count by listing: of the time, that must stay a small part.
+            took_s = self._clock.monotonic_s() - started_s
+            await asyncio.sleep(max(_COUNT_EVERY_S, 20 * took_s))
 
     def status(self) -> EngineStatus:
         """What the process says of itself."""

@@ -11,6 +11,9 @@ from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
 from .conftest import registered, stop
 
+# The client leaves the connection of a stolen link to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore:loop is:ResourceWarning")
+
 
 @pytest.fixture
 def container(azurite) -> dict:

@@ -13,6 +13,9 @@ from consumer.events import NOTHING_DONE, PartitionId
 from consumer.stores.memory import MemoryStore
 from consumer.stores.sqlite import SqliteStore
 
+# The client leaves the connection of a stolen link to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore:loop is:ResourceWarning")
+
 GROUP = "$Default"
 DEADLINE_S = 20
 

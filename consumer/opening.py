@@ -155,6 +155,7 @@ async def open_eventhub(
                     reader.newest,
                     lambda partition: reader.counts(partition).redelivered,
                     lambda: reader.problems,
+                    lambda: reader.trouble,
                 ),
             ),
         )

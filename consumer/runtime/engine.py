@@ -46,6 +46,8 @@ class Reader:
     """Messages of a partition that came again, and were dropped before they were handed over."""
     problems: Callable[[], Mapping[str, str]] = dict
     """Partitions that cannot be read until somebody acts, and why."""
+    trouble: Callable[[], str | None] = lambda: None
+    """What keeps the source from reading anything at all just now; a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,14 @@ class Engine:
         not_ready += [
             f"Partition {partition} cannot be read: {why}."
             for partition, why in self._parts.reader.problems().items()
+        ]
+        trouble = self._parts.reader.trouble()
+        if trouble:
+            not_ready.append(f"The source cannot be read: {trouble}")
+        not_ready += [
+            f"The checkpoint of partition {runner.partition} cannot be stored: {runner.store_trouble}"
+            for runner in self._runners.values()
+            if runner.store_trouble
         ]
         if self._state != "running":
             not_ready.append(f"inturn is {self._state}.")

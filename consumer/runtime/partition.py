@@ -70,6 +70,8 @@ class PartitionRunner:
         self.pipeline = pipeline
         self.is_lost = False
         """Another owner has the partition: nothing more is done or written."""
+        self.store_trouble: str | None = None
+        """Why the last checkpoint could not be stored; None if it could."""
         self._newest_in_batch: int | None = None
         self._newest_polled = newest
         self._dropped_by_source = redelivered
@@ -287,6 +289,7 @@ class PartitionRunner:
                 return
             except StoreUnavailable as error:
                 is_stored = False
+                self.store_trouble = str(error)
                 _log.warning(
                     "The checkpoint cannot be stored; it is tried again.",
                     partition=self.partition,
@@ -294,6 +297,7 @@ class PartitionRunner:
                 )
             else:
                 is_stored = True
+                self.store_trouble = None
                 self._stored_s = self._clock.monotonic_s()
                 for key in store.settles:
                     self._let_go_on(key)

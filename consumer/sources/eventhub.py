@@ -69,6 +69,8 @@ class EventHubSource:
         self._ended = asyncio.Event()
         self._ended.set()
         self._refusal: Refused | None = None
+        self.trouble: str | None = None
+        """What keeps it from reading anything at all just now."""
 
     def __repr__(self) -> str:
         return f"EventHubSource({self.address}/{self.address.hub}, {self._settings.consumer_group})"
@@ -142,14 +144,18 @@ class EventHubSource:
         backoff = Backoff()
         while True:
             try:
-                return (await inquiry.partition_ids())[0]
+                partition = (await inquiry.partition_ids())[0]
             except Refused:
                 raise
             except SourceUnavailable as error:
                 wait_s = backoff.next_s()
                 if time.monotonic() + wait_s > deadline_s:
                     raise
+                self.trouble = str(error)
                 _log.warning("The event hub does not answer yet; trying again.", error=str(error))
+            else:
+                self.trouble = None
+                return partition
             if await self._closed_within(wait_s):
                 return None
 
@@ -185,15 +191,17 @@ class EventHubSource:
         since_s = time.monotonic()
         tell = _log.error if isinstance(error, Refused) else _log.warning
         tell("The event hub cannot be read; trying again until it can.", error=str(error))
-        told = str(error)
+        told = self.trouble = str(error)
         while not await self._closed_within(backoff.next_s()):
             try:
                 await inquiry.partition_ids()
             except SourceUnavailable as later:
+                self.trouble = str(later)
                 if isinstance(later, Refused) and str(later) != told:
                     told = str(later)
                     _log.error("The event hub refuses us.", error=told)
                 continue
+            self.trouble = None
             _log.info("The event hub answers again.", away_s=round(time.monotonic() - since_s, 1))
             return
 

@@ -355,7 +355,9 @@ class Pipeline:
         self._is_storing = False
         self._is_dirty = self._is_dirty or not stored.ok
         self._barrier.stored(ok=stored.ok)
-        wait_ms = max(self.policy.checkpoint_interval_ms, self.policy.checkpoint_stretch * stored.took_ms)
+        # A write that failed was slow because the store was away: the next one comes as soon as usual.
+        took_ms = stored.took_ms if stored.ok else 0
+        wait_ms = max(self.policy.checkpoint_interval_ms, self.policy.checkpoint_stretch * took_ms)
         is_urgent = stored.ok and (self._is_revoked or self._barrier)
         self._next_store_ms = stored.now_ms + (0 if is_urgent else wait_ms)
 

@@ -106,16 +106,21 @@ def test_a_second_signal_cuts_off_what_hangs_and_ends_with_75(
 
 @pytest.mark.slow
 def test_a_hub_that_is_restarted_is_read_on_and_nothing_is_lost_or_repeated(
-    inturn, hub, configure, archive, tell
+    inturn, hub, configure, archive, tell, eventually
 ):
     first, second = tell(), tell(chapter=1)
     running = inturn.start("run", "-c", configure(hub)).until_owning(4)
     hub.send(first.lines)
     archive.until(50)
     hub.stop()
+    refused = eventually(lambda: (answer := running.ask("/readyz")).code == 503 and answer, "not ready")
+    assert refused.json()["reasons"] == [
+        f"The source cannot be read: No Event Hub answers at 127.0.0.1:{hub.port}: connection refused."
+    ]
     hub.start()
     hub.send(second.lines)
     archive.until(200)
+    assert running.ask("/readyz").code == 200
     assert running.end(signal.SIGTERM) == 0, running.errors
 
     assert sorted(archive.ids()) == sorted(first.ids + second.ids)

@@ -142,6 +142,27 @@ def test_a_partition_whose_state_is_damaged_is_named_and_the_others_go_on(
     assert not {line["partition"] for line in archive.lines()[100:]} & {partition}
 
 
+@pytest.mark.slow
+def test_a_store_that_is_away_is_told_and_waited_for(
+    inturn, hub, configure, archive, tell, eventually, tmp_path
+):
+    state = {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.2}
+    config = configure(hub, state=state)
+    running = inturn.start("run", "-c", config).until_owning(4)
+    with sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None) as database:
+        database.execute("BEGIN IMMEDIATE")
+        hub.send(tell().lines)
+        refused = eventually(lambda: (answer := running.ask("/readyz")).code == 503 and answer, "not ready")
+        assert all("another process holds it" in reason for reason in refused.json()["reasons"])
+        assert running.ask("/livez").code == 200
+        database.execute("ROLLBACK")
+    database.close()
+    eventually(lambda: running.ask("/readyz").code == 200, "it is ready again")
+    archive.until(100)
+    assert running.end(signal.SIGTERM) == 0, running.errors
+    assert len(archive.ids()) == 100
+
+
 def test_nobody_at_the_admin_port_is_temporary(inturn, hub):
     asked = inturn("status", "--url", f"http://127.0.0.1:{hub.port}")
     assert asked.returncode == 75

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 TOPIC = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 ENDS_WITHIN_S = 30.0
 
@@ -96,6 +98,7 @@ async def test_what_will_surprise_is_a_finding(tmp_path):
     assert "processor show waits for Mine.Lost" in found
 
 
+@pytest.mark.slow
 async def test_deep_lists_every_partition_with_its_lag(tmp_path, local_hub):
     configure(
         tmp_path,
@@ -124,6 +127,7 @@ async def test_deep_lists_every_partition_with_its_lag(tmp_path, local_hub):
     assert "dead letters: 3" in after.lines
 
 
+@pytest.mark.slow
 async def test_deep_tells_what_left_the_hub_unread(tmp_path, local_hub):
     configure(
         tmp_path,

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,6 +18,7 @@ from consumer.hub import LocalHub
 
 TOPIC = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 DEADLINE_S = 60.0
+ENDS_WITHIN_S = 30.0
 
 
 def registered(model: str, version: int) -> bytes:
@@ -32,6 +33,33 @@ def registered(model: str, version: int) -> bytes:
         "dataVersion": "2",
     }
     return json.dumps([event]).encode()
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    errors: str
+
+
+async def inturn(folder: Path, *arguments: str) -> Ended:
+    """Run a command to its end without blocking the hub, which runs in this very loop."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "consumer", *arguments),
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith("INTURN_")},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, errors = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), errors.decode())
 
 
 class Place:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import socket
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +13,8 @@ import pytest
 
 from consumer.hub import LocalHub, LocalHubSettings
 
-ENDS_WITHIN_S = 30.0
+from .conftest import inturn as run_command
+
 WRONG_KEY = "d3Jvbmcta2V5LW9mLXRoZS10ZXN0"
 RIGHT_KEY = "cmlnaHQta2V5LW9mLXRoZS10ZXN0"
 PROCESSORS = [{"name": "show", "type": "console"}]
@@ -32,23 +31,10 @@ class Ended(NamedTuple):
 
 
 async def inturn(folder: Path, *arguments: str) -> Ended:
-    """Run a command without blocking the hub, which runs in this very loop."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "consumer", *arguments),
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("INTURN_")},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, errors = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    said = [line for line in errors.decode().splitlines() if not line.startswith("{")]
-    return Ended(process.returncode, (out + errors).decode(), said)
+    """Run a command to its end."""
+    ended = await run_command(folder, *arguments)
+    said = [line for line in ended.errors.splitlines() if not line.startswith("{")]
+    return Ended(ended.code, ended.out + ended.errors, said)
 
 
 async def run_with(folder: Path, **settings: Any) -> Ended:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import socket
 import sys
@@ -13,8 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from .conftest import ENDS_WITHIN_S
+from .conftest import inturn as run_command
+
 TOPIC = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
-ENDS_WITHIN_S = 30.0
 
 
 class Checked(NamedTuple):
@@ -30,22 +31,9 @@ class Checked(NamedTuple):
 
 
 async def inturn(folder: Path, *arguments: str) -> Checked:
-    """Run a command without blocking the hub, which runs in this very loop."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "consumer", *arguments),
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("INTURN_")},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, errors = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Checked(process.returncode, out.decode().splitlines(), errors.decode())
+    """Run a command to its end."""
+    ended = await run_command(folder, *arguments)
+    return Checked(ended.code, ended.out.splitlines(), ended.errors)
 
 
 def configure(folder: Path, **settings: Any) -> None:

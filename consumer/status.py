@@ -40,6 +40,8 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     incomparable: int
     identities_evicted: int
     """Identities forgotten before their time because the cap was reached."""
+    released_early: int = 0
+    """Held events that a limit let go before the window had passed: they may be overtaken."""
 
 
 class ProcessorStatus(msgspec.Struct, frozen=True):

@@ -366,6 +366,7 @@ class PartitionRunner:
             identity_conflicts=counts.identity_conflicts,
             incomparable=pipeline.sequencer.incomparable,
             identities_evicted=pipeline.deduplicator.evicted,
+            released_early=pipeline.sequencer.released_early,
         )
 
 

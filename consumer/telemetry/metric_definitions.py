@@ -207,6 +207,13 @@ PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
         lambda p: p.identities_evicted,
         Kind.COUNTER,
     ),
+    _partition(
+        "inturn_released_early_total",
+        "Held events that a limit let go before the reorder window had passed. Order may suffer: raise the "
+        "limits under `sequence`, or shorten the window.",
+        lambda p: p.released_early,
+        Kind.COUNTER,
+    ),
 )
 
 PROCESSOR_METRICS: tuple[Metric[ProcessorStatus], ...] = (

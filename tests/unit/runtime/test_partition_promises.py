@@ -260,6 +260,18 @@ async def test_the_latest_of_an_object_is_enough_for_who_wants_only_that(bench):
     assert recorder.ids == ["m-1", "m-6"]
 
 
+async def test_what_a_limit_lets_go_early_is_counted(bench):
+    limits = SequencerLimits(window_ms=60_000, held_max=3)
+    policy = PipelinePolicy(limits, idle_margin_ms=10**9, checkpoint_interval_ms=5)
+    async with bench([running(Recorder())], policy=policy) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(10)))
+        await it.until(lambda: it.outcomes().get("handled") == 6)
+
+        (partition,) = it.engine.status().partitions
+        assert (partition.held, partition.released_early) == (4, 6)
+
+
 async def test_an_object_on_two_partitions_is_noticed(bench):
     async with bench([running(Recorder())]) as it:
         intake = it.source.intake

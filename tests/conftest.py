@@ -24,6 +24,8 @@ from consumer.events import Event, ObjectId, OrderedBy, OrderToken, Position, Sc
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
 
+pytest_plugins = ["harness.figures"]
+
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The emulator's account and key are the same everywhere, and public."""

@@ -2,6 +2,7 @@
 
 PYTHON ?= python3# which interpreter makes .venv, for example PYTHON=python3.13
 PYTEST_FLAGS ?=# for example PYTEST_FLAGS='-k blob -x -n 0'
+SEED ?= 1# where the random series of the proofs begin
 LOCK_FLAGS ?=# LOCK_FLAGS=--upgrade takes the newest versions
 
 VENV := .venv
@@ -13,19 +14,27 @@ NODE_MODULES := $(VENV)/node_modules.stamp
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lock build clean
+.PHONY: help demo test prove prove-deep check lock build clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \
-		printf '  make %-6s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \
+		printf '  make %-10s %s\n' "$$target" "$$text"; done
 
 demo: $(PACKAGES) ## see it work, without Azure: awkward events, and the truth beside every number
 	@$(VENV)/bin/inturn demo
 
 test: check $(NODE_MODULES) ## run every check and every test
 	@echo "Tests, four at a time: most of them wait."
-	@INTURN_REQUIRE_AZURITE=1 INTURN_NODE_MODULES="$(CURDIR)/$(VENV)/node_modules" \
-		$(PY) -m pytest -n 4 $(PYTEST_FLAGS)
+	@$(PYTEST) -n 4 $(PYTEST_FLAGS)
+
+prove: $(NODE_MODULES) ## kill, freeze, cut and simulate for half an hour; a line for every figure
+	@$(PYTEST) $(PROOFS) --effort full
+
+prove-deep: $(NODE_MODULES) ## the same without a bound on time
+	@$(PYTEST) $(PROOFS) --effort deep
+
+PYTEST = INTURN_REQUIRE_AZURITE=1 INTURN_NODE_MODULES="$(CURDIR)/$(VENV)/node_modules" $(PY) -m pytest
+PROOFS = tests/simulation tests/proof -n 4 --dist worksteal --seed $(SEED) $(PYTEST_FLAGS)
 
 check: $(PACKAGES) ## run the checks that need no test: style, types, layers, image, house rules
 	@echo "Style."

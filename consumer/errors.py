@@ -9,6 +9,7 @@ InturnError
  │   └─ PortTaken           another program listens where we want to
  ├─ FenceLost               nobody: another owner has the partition; we fall silent
  └─ CorruptState            the operator: stored state cannot be read; nothing was overwritten   exit 75
+     └─ NewerState          …because a newer version of inturn wrote it
 
 What a processor raises (`Retry`, `Reject`) is in `consumer.processor`. Expected outcomes of
 decoding are values (`consumer.core.decode.Rejection`), not errors.
@@ -55,3 +56,7 @@ class FenceLost(InturnError):
 
 class CorruptState(InturnError):
     """Stored state cannot be read. It was left as it is; an operator decides."""
+
+
+class NewerState(CorruptState):
+    """Stored state has a format of a newer version of inturn. It is whole: never replaced, never gone behind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -21,6 +22,32 @@ class StoredState(msgspec.Struct, frozen=True):
     """Names this very version; "" if nothing was ever stored. Opaque."""
 
 
+class CopyKind(StrEnum):
+    """Why a copy of a partition's state was put aside, and with it how many of the kind stay."""
+
+    GOOD = "good"
+    """Known to be readable and to have been stored; a damaged state is replaced by one of these."""
+    BACKUP = "backup"
+    """What was stored before an operator moved the checkpoint."""
+    DAMAGED = "damaged"
+    """What could not be read, before it was replaced."""
+
+
+COPIES_MAX = {CopyKind.GOOD: 3, CopyKind.BACKUP: 1, CopyKind.DAMAGED: 1}
+"""Copies of a kind that stay, per partition; another one takes the place of the oldest."""
+
+
+class KeptState(msgspec.Struct, frozen=True):
+    """A copy of what was stored for a partition."""
+
+    kind: CopyKind
+    checkpoint: Checkpoint
+    snapshot: bytes
+    """Empty if the checkpoint had no state beside it."""
+    kept_at_ms: int
+    """Processing time, milliseconds since 1970."""
+
+
 class CheckpointStore(Protocol):
     """Stores the checkpoint of a partition and the state that belongs to it, in one conditional write."""
 
@@ -34,6 +61,18 @@ class CheckpointStore(Protocol):
         was written), `StoreUnavailable` if the result is unknown or nothing was written: the caller
         loads and compares before it writes again.
         """
+
+    async def keep(
+        self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind
+    ) -> None:
+        """Put a copy aside, durably; once there are `COPIES_MAX`, in place of the oldest of its kind.
+
+        What `load` gives is not touched. Raises `StoreUnavailable`, and `FenceLost` if another process
+        puts one aside at this very moment.
+        """
+
+    async def kept(self, partition: PartitionId) -> list[KeptState]:
+        """All copies, newest first. Raises `StoreUnavailable`, `CorruptState`."""
 
     async def close(self) -> None:
         """Let go of connections and files."""

@@ -9,8 +9,7 @@ client stages blocks first and commits them under the same condition, which is a
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import structlog
@@ -19,8 +18,10 @@ from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
 from consumer.errors import CorruptState, FenceLost, StoreUnavailable
 from consumer.events import Checkpoint, PartitionId
-from consumer.stores import StoredState
+from consumer.stores import CopyKind, KeptState, StoredState
+from consumer.stores.blob_checkpoint import checkpoint_in, metadata_of
 from consumer.stores.blob_container import LISTING_TIMEOUT_S, BlobContainer, is_missing
+from consumer.stores.blob_copies import BlobCopies
 from consumer.stores.naming import CHECKPOINT, OWNERSHIP, blob_name, folded, group_prefix, refuse_update
 from consumer.stores.ownership import Ownership, checkpoint_dict, claims_failed, partition_of
 
@@ -33,6 +34,7 @@ class BlobStore(BlobCheckpointStore):
     def __init__(self, container: BlobContainer) -> None:
         super().__init__("", container.name, container_client=container.client)
         self._container = container
+        self._copies = BlobCopies(container)
 
     async def load(self, partition: PartitionId) -> StoredState:
         """Read what is stored. Raises `StoreUnavailable`, `CorruptState`."""
@@ -46,7 +48,7 @@ class BlobStore(BlobCheckpointStore):
                 return StoredState(None, None, "")
             snapshot = await download.readall()
         found = download.properties
-        checkpoint = _checkpoint_in(found.metadata)
+        checkpoint = checkpoint_in(found.metadata)
         if checkpoint is None:
             raise CorruptState(
                 f"{self._container.place}: blob {name} has no readable offset and sequencenumber. Nothing "
@@ -56,9 +58,19 @@ class BlobStore(BlobCheckpointStore):
 
     async def save(self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, fence: str) -> str:
         """Replace the version `fence`; raises `FenceLost` if another one is stored, `StoreUnavailable`."""
-        metadata = {"offset": checkpoint.offset, "sequencenumber": str(checkpoint.sequence_number)}
+        metadata = metadata_of(checkpoint)
         written = await self._container.put(blob_name(partition, CHECKPOINT), snapshot, metadata, fence)
         return written.etag
+
+    async def keep(
+        self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind
+    ) -> None:
+        """Put a copy aside, out of sight of the SDK. Raises `StoreUnavailable`, `FenceLost`."""
+        await self._copies.keep(partition, checkpoint, snapshot, kind)
+
+    async def kept(self, partition: PartitionId) -> list[KeptState]:
+        """All copies, newest first. Raises `StoreUnavailable`."""
+        return await self._copies.kept(partition)
 
     async def partitions(self) -> list[tuple[PartitionId, Checkpoint]]:
         """Every stored checkpoint in the container, by partition."""
@@ -127,7 +139,7 @@ class BlobStore(BlobCheckpointStore):
         async with self._container.call(timeout_s=LISTING_TIMEOUT_S):
             blobs = self._container.client.list_blobs(name_starts_with=prefix, include=["metadata"])
             async for blob in blobs:
-                checkpoint = _checkpoint_in(blob.metadata)
+                checkpoint = checkpoint_in(blob.metadata)
                 if checkpoint is None:
                     # load() refuses it; one damaged blob must not stop the balancing of all partitions.
                     log.warning("A checkpoint blob cannot be read and is left out.", blob=blob.name)
@@ -143,12 +155,3 @@ class BlobStore(BlobCheckpointStore):
 def _group_named(prefix: str) -> PartitionId:
     namespace, hub, group, _ = prefix.split("/")
     return PartitionId(namespace, hub, group, "")
-
-
-def _checkpoint_in(metadata: Mapping[str, str] | None) -> Checkpoint | None:
-    """The checkpoint in a blob's metadata, whose names some clients write with capitals, if there is one."""
-    values = {name.lower(): value for name, value in (metadata or {}).items()}
-    offset, sequence_number = values.get("offset"), values.get("sequencenumber", "")
-    if not offset or not re.fullmatch(r"-?\d{1,19}", sequence_number):
-        return None
-    return Checkpoint(int(sequence_number), offset)

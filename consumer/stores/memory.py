@@ -11,7 +11,7 @@ from azure.eventhub.aio import CheckpointStore as SdkCheckpointStore
 
 from consumer.errors import FenceLost
 from consumer.events import Checkpoint, DeadLetter, PartitionId
-from consumer.stores import StoredState
+from consumer.stores import COPIES_MAX, CopyKind, KeptState, StoredState
 from consumer.stores.dead_letter_record import Scope, order_of, scope_of
 from consumer.stores.naming import folded, refuse_update
 from consumer.stores.ownership import Ownership, checkpoint_dict, names_of, partition_of
@@ -26,6 +26,7 @@ class MemoryStore(SdkCheckpointStore):
         self._clock = clock
         """Seconds since 1970."""
         self._states: dict[PartitionId, StoredState] = {}
+        self._copies: dict[PartitionId, list[KeptState]] = {}
         self._ownerships: dict[PartitionId, Ownership] = {}
 
     async def load(self, partition: PartitionId) -> StoredState:
@@ -40,6 +41,19 @@ class MemoryStore(SdkCheckpointStore):
         written = StoredState(checkpoint, bytes(snapshot) or None, uuid.uuid4().hex)
         self._states[key] = written
         return written.fence
+
+    async def keep(
+        self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind
+    ) -> None:
+        """Put a copy aside, in place of the oldest of its kind once there are enough."""
+        copies = self._copies.setdefault(folded(partition), [])
+        copies.insert(0, KeptState(kind, checkpoint, bytes(snapshot), int(self._clock() * 1_000)))
+        for surplus in [copy for copy in copies if copy.kind is kind][COPIES_MAX[kind] :]:
+            copies.remove(surplus)
+
+    async def kept(self, partition: PartitionId) -> list[KeptState]:
+        """All copies, newest first."""
+        return list(self._copies.get(folded(partition), ()))
 
     async def partitions(self) -> list[tuple[PartitionId, Checkpoint]]:
         """Every stored checkpoint, by partition."""

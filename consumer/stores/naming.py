@@ -14,6 +14,8 @@ from consumer.events import PartitionId
 CHECKPOINT = "checkpoint"
 OWNERSHIP = "ownership"
 DEAD_LETTERS = "dead-letters"
+COPIES = "inturn"
+"""A prefix of its own: every blob below ``checkpoint/`` is a partition to the SDKs and to KEDA."""
 
 
 def folded(partition: PartitionId) -> PartitionId:

@@ -17,7 +17,7 @@ from azure.eventhub.aio import CheckpointStore as SdkCheckpointStore
 
 from consumer.errors import FenceLost, StoreUnavailable
 from consumer.events import Checkpoint, PartitionId
-from consumer.stores import StoredState
+from consumer.stores import COPIES_MAX, CopyKind, KeptState, StoredState
 from consumer.stores.naming import folded, refuse_update
 from consumer.stores.ownership import Ownership, checkpoint_dict, claims_failed, names_of, partition_of
 from consumer.stores.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
@@ -38,6 +38,23 @@ WHERE namespace = ? AND hub = ? AND consumer_group = ? AND partition = ? AND fen
 _SELECT_CHECKPOINTS = """
 SELECT namespace, hub, consumer_group, partition, sequence_number, offset FROM checkpoints
 ORDER BY namespace, hub, consumer_group, partition
+"""
+_INSERT_COPY = """
+INSERT INTO kept_states
+(kind, kept_at_ms, sequence_number, offset, snapshot, namespace, hub, consumer_group, partition)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_DELETE_OLD_COPIES = """
+DELETE FROM kept_states WHERE id IN (
+    SELECT id FROM kept_states
+    WHERE kind = ? AND namespace = ? AND hub = ? AND consumer_group = ? AND partition = ?
+    ORDER BY id DESC LIMIT -1 OFFSET ?
+)
+"""
+_SELECT_COPIES = """
+SELECT kind, sequence_number, offset, snapshot, kept_at_ms FROM kept_states
+WHERE namespace = ? AND hub = ? AND consumer_group = ? AND partition = ?
+ORDER BY id DESC
 """
 _SELECT_OWNERSHIPS = """
 SELECT partition, owner_id, etag, last_modified_time FROM ownerships
@@ -97,6 +114,28 @@ class SqliteStore(SdkCheckpointStore):
 
         await self._file.transact(write)
         return new_fence
+
+    async def keep(
+        self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind
+    ) -> None:
+        """Put a copy aside, in place of the oldest of its kind once there are enough."""
+        name = folded(partition)
+        kept_at_ms = int(self._clock() * 1_000)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_INSERT_COPY, (kind.value, kept_at_ms, *checkpoint, snapshot, *name))
+            connection.execute(_DELETE_OLD_COPIES, (kind.value, *name, COPIES_MAX[kind]))
+
+        await self._file.transact(write)
+
+    async def kept(self, partition: PartitionId) -> list[KeptState]:
+        """All copies, newest first."""
+
+        def select(connection: sqlite3.Connection) -> list[KeptState]:
+            rows = connection.execute(_SELECT_COPIES, folded(partition))
+            return [KeptState(CopyKind(row[0]), Checkpoint(row[1], row[2]), row[3], row[4]) for row in rows]
+
+        return await self._file.read(select)
 
     async def partitions(self) -> list[tuple[PartitionId, Checkpoint]]:
         """Every stored checkpoint, by partition."""

@@ -52,6 +52,17 @@ CREATE INDEX dead_letters_oldest_first
     ON dead_letters (dead_lettered_at_ms, sequence_number, element, key);
 """
 
+_LATER_SCHEMA = """
+CREATE TABLE IF NOT EXISTS kept_states (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, kept_at_ms INTEGER NOT NULL,
+    namespace TEXT NOT NULL, hub TEXT NOT NULL, consumer_group TEXT NOT NULL, partition TEXT NOT NULL,
+    sequence_number INTEGER NOT NULL, offset TEXT NOT NULL, snapshot BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS kept_states_of_a_partition
+    ON kept_states (namespace, hub, consumer_group, partition)
+"""
+"""What a file of an earlier version of inturn lacks, and does not mind."""
+
 _UNREADABLE = {
     sqlite3.SQLITE_CORRUPT: "it is damaged",
     sqlite3.SQLITE_NOTADB: "it is not an SQLite file",
@@ -179,6 +190,8 @@ class SqliteFile:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            for statement in _LATER_SCHEMA.split(";"):
+                connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

@@ -16,14 +16,13 @@ from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.pipeline import Pipeline
 from consumer.core.policy import PipelinePolicy
-from consumer.core.snapshot import encode
 from consumer.errors import CorruptState, FenceLost, InturnError, StoreUnavailable
 from consumer.events import NOTHING_DONE, Checkpoint, ObjectId, PartitionId, RawBatch
-from consumer.runtime.assignment import adopt
+from consumer.runtime.assignment import take_over
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import Clock
 from consumer.runtime.partition import PartitionRunner
-from consumer.runtime.writers import CheckpointWriter, DeadLetterWriter
+from consumer.runtime.writers import DeadLetterWriter
 from consumer.sources import Source
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
 from consumer.stores import CheckpointStore, DeadLetterStore
@@ -166,9 +165,7 @@ class Engine:
             await self._give_up(partition, lost=False)
         name = parts.name_partition(partition)
         try:
-            stored = await parts.checkpoints.load(name)
-            snapshot = adopt(stored, start or NOTHING_DONE, parts.policy, partition)
-            fence = await parts.checkpoints.save(name, snapshot.checkpoint, encode(snapshot), stored.fence)
+            snapshot, writer = await take_over(parts.checkpoints, name, start or NOTHING_DONE, parts.policy)
         except CorruptState as error:
             if self._halted.get(partition) != str(error):  # the source asks again at every turn
                 _log.error(
@@ -185,7 +182,7 @@ class Engine:
             partition,
             Pipeline(parts.policy, plans, parts.admission, parts.catalogue, snapshot),
             parts.processors,
-            CheckpointWriter(parts.checkpoints, name, fence),
+            writer,
             DeadLetterWriter(parts.dead_letters, name, [plan.name for plan in plans], self._clock),
             self._clock,
             lambda: parts.reader.newest(partition),

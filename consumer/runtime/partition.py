@@ -115,6 +115,7 @@ class PartitionRunner:
                     self._keep_time,
                     self._write_checkpoints,
                     self._write_dead_letters,
+                    self._checkpoints.keep_copies,
                 )
             ]
             is_running.set()

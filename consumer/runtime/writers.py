@@ -10,14 +10,16 @@ import structlog
 
 from consumer.core.decode import Rejection
 from consumer.core.effects import Letter
-from consumer.core.snapshot import Snapshot, encode
-from consumer.errors import FenceLost, StoreUnavailable
-from consumer.events import DeadLetter, PartitionId
+from consumer.core.snapshot import Snapshot, decode, encode
+from consumer.errors import CorruptState, FenceLost, InturnError, StoreUnavailable
+from consumer.events import Checkpoint, DeadLetter, PartitionId
 from consumer.runtime.clock import Clock
-from consumer.stores import CheckpointStore, DeadLetterStore
+from consumer.stores import CheckpointStore, CopyKind, DeadLetterStore
 
 _log = structlog.get_logger("inturn.partition")
 
+KEEP_EVERY_S = 60.0
+"""How often a copy of the stored state is put aside, at most: a copy is a second write."""
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 30.0
 
@@ -31,6 +33,9 @@ class CheckpointWriter:
         self._fence = fence
         self._uncertain: bytes | None = None
         """What may or may not have been stored by a write whose result is unknown."""
+        self._copy: tuple[Checkpoint, bytes] | None = None
+        self._has_copy = asyncio.Event()
+        self._wants_copy = True
 
     async def write(self, snapshot: Snapshot) -> None:
         """Store a snapshot with its checkpoint. Raises `FenceLost`, `StoreUnavailable`."""
@@ -43,6 +48,39 @@ class CheckpointWriter:
         except StoreUnavailable:
             self._uncertain = body
             raise
+        self.offer_copy(snapshot.checkpoint, body)
+
+    def offer_copy(self, checkpoint: Checkpoint, body: bytes) -> None:
+        """Say what has been stored; it is put aside by `keep_copies` if it is time for that."""
+        if self._wants_copy:
+            self._wants_copy = False
+            self._copy = (checkpoint, body)
+            self._has_copy.set()
+
+    async def keep_copies(self) -> None:
+        """Put copies of what is stored aside, every minute at most; runs beside the writes, until cancelled.
+
+        A copy that cannot be kept is a warning, since nothing depends on it yet.
+        """
+        while True:
+            await self._has_copy.wait()
+            self._has_copy.clear()
+            copy, self._copy = self._copy, None
+            if copy is not None:
+                await self._keep(*copy)
+                copy = None  # a large state need not be in memory for a minute
+            await asyncio.sleep(KEEP_EVERY_S)
+            self._wants_copy = True
+
+    async def _keep(self, checkpoint: Checkpoint, body: bytes) -> None:
+        place = {"partition": self._partition.partition, "checkpoint": checkpoint.sequence_number}
+        try:
+            await asyncio.to_thread(decode, body)
+            await self._store.keep(self._partition, checkpoint, body, CopyKind.GOOD)
+        except CorruptState as error:
+            _log.error("The state that was stored cannot be read back.", **place, error=str(error))
+        except InturnError as error:
+            _log.warning("No copy of the state could be kept; going on.", **place, error=str(error))
 
     async def _settle_uncertainty(self, body: bytes) -> None:
         """Look whether the last write took effect; a blind second one would be refused by our own first."""

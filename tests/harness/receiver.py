@@ -25,7 +25,7 @@ class Effect(NamedTuple):
     pid: int
     """Of the worker."""
     at_s: float
-    """When it was received, by the monotonic clock."""
+    """When it was received, in seconds since 1970, as in the workers' logs."""
 
     def __str__(self) -> str:
         number = f"{self.position.partition}/{self.position.sequence_number}.{self.position.index}"
@@ -39,7 +39,7 @@ def _effect(said: dict[str, Any]) -> Effect:
         Spot(said["partition"], said["topic"], said["path"]),
         said["token"],
         said["pid"],
-        time.monotonic(),
+        time.time(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What became of a world's events, judged by `consumer.samples.truth`, which shares no code with the engine."""
+"""What became of a world's events, by an oracle (`consumer.samples.truth`) without a line of the engine."""
 
 from __future__ import annotations
 

@@ -7,21 +7,21 @@ be killed, frozen and stopped. What becomes of the events is judged by `harness.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
+from consumer.hub.server import LoggedEvent
 from consumer.samples.messages import Message, Mix
 from consumer.samples.trace import TOPICS, TYPES, plan
 from consumer.samples.truth import Rules, Truth, reckon
@@ -36,6 +36,7 @@ TRACE_EVENTS = 600
 MIX = Mix(repeated=0.2, overtaken=0.2, late=0.02, poison=0.02)
 SETTLES_WITHIN_S = 60.0
 LOG_TAIL_LINES = 30
+FAULTS_SHOWN_MAX = 20
 
 
 class Worker:
@@ -44,9 +45,9 @@ class Worker:
     def __init__(self, process: asyncio.subprocess.Process, log_file: Path) -> None:
         self.process = process
         self.log_file = log_file
-        self.started_s = time.monotonic()
+        self.started_s = time.time()
         self.ended_s: float | None = None
-        """When it was found to have ended, or was killed; by the monotonic clock."""
+        """When it was found to have ended, in seconds since 1970, as in the log."""
 
     @property
     def pid(self) -> int:
@@ -74,7 +75,7 @@ class Worker:
         if not self.has_ended:
             self.process.kill()
             await self.process.wait()
-        self.ended_s = time.monotonic()
+        self._note_end()
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -88,8 +89,11 @@ class Worker:
             self.process.send_signal(number)
         async with asyncio.timeout(within_s):
             code = await self.process.wait()
-        self.ended_s = time.monotonic()
+        self._note_end()
         return code
+
+    def _note_end(self) -> None:
+        self.ended_s = self.ended_s or time.time()
 
     def tail(self) -> str:
         """The end of its log."""
@@ -101,6 +105,7 @@ class World:
     """See the module; made by `open_world`."""
 
     def __init__(self, folder: Path, hub: LocalHub, receiver: Receiver, seed: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.hub = hub
         self.receiver = receiver
@@ -109,7 +114,6 @@ class World:
         self.workers: list[Worker] = []
         """All that were ever started."""
         self.window_s = WINDOW_S
-        self._is_fed = asyncio.Event()
 
     def configure(self, name: str = "inturn.yaml", **sections: Any) -> str:
         """Write a configuration; what is given for a section replaces single settings of it."""
@@ -165,7 +169,7 @@ class World:
                 while not condition():  # noqa: ASYNC110 - another process sets no event
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            pytest.fail(f"Not within {within_s:g} s: {what}\n{self.tails()}", pytrace=False)
+            raise AssertionError(f"Not within {within_s:g} s: {what}\n{self.tails()}") from None
 
     async def until_reading(self, worker: Worker, partitions: int = 1) -> None:
         """Wait until a worker was assigned so many partitions."""
@@ -174,12 +178,16 @@ class World:
             f"worker {worker.pid} is assigned {partitions} partitions",
         )
 
+    def at_work(self, since_s: float) -> set[int]:
+        """The pids of the workers that have had an effect since then."""
+        recent = itertools.takewhile(lambda effect: effect.at_s >= since_s, reversed(self.receiver.effects))
+        return {effect.pid for effect in recent}
+
     # The flow of events.
 
     @asynccontextmanager
     async def fed(self, rate_per_s: float) -> AsyncIterator[None]:
         """Let events flow into the hub for as long as the block lasts."""
-        self._is_fed.set()
         async with asyncio.TaskGroup() as tasks:
             feeding = tasks.create_task(self._feed(rate_per_s))
             try:
@@ -208,17 +216,31 @@ class World:
     def truth(self) -> Truth:
         """What must become of everything that is in the hub."""
         rules = Rules(topics=TOPICS, types=TYPES, window_ms=int(self.window_s * 1_000))
+        return reckon(rules, self.logs())
+
+    def logs(self) -> dict[str, list[LoggedEvent]]:
+        """What is in the hub, by partition."""
         partitions = self.hub.settings.hubs[0].partitions
-        return reckon(rules, {str(number): self.hub.log(HUB, str(number)) for number in range(partitions)})
+        return {str(number): self.hub.log(HUB, str(number)) for number in range(partitions)}
 
     async def settled(self, within_s: float = SETTLES_WITHIN_S) -> Verdict:
         """Wait until every event that has to be handled was handled, or for so long, and judge."""
         truth = self.truth()
         called = {position for order in truth.handled.values() for position in order}
-        give_up_at = time.monotonic() + within_s
-        while called - self.receiver.positions and time.monotonic() < give_up_at:
-            await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(within_s):
+                while called - self.receiver.positions:  # noqa: ASYNC110 - effects set no event
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            pass  # the verdict says what is missing
         return judge(truth, self.receiver.effects)
+
+    def trouble(self, faults: Sequence[str]) -> str:
+        """For a person: what is wrong in this world, and what its last workers said."""
+        if not faults:
+            return f"World {self.seed} is well."
+        more = [f"and {len(faults) - FAULTS_SHOWN_MAX} more"] if len(faults) > FAULTS_SHOWN_MAX else []
+        return "\n".join([f"World {self.seed}:", *faults[:FAULTS_SHOWN_MAX], *more, self.tails()])
 
     def tails(self) -> str:
         """The ends of the logs of the last workers, and where all of them are."""
@@ -228,7 +250,6 @@ class World:
 @asynccontextmanager
 async def open_world(folder: Path, seed: int, partitions: int = 4) -> AsyncIterator[World]:
     """Open a world in a folder of its own; whoever lives in it at the end is killed."""
-    folder.mkdir(parents=True, exist_ok=True)
     settings = LocalHubSettings(hubs=(HubSettings(name=HUB, partitions=partitions),))
     receiver = Receiver()
     async with LocalHub(settings) as hub, receiver.listening():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from consumer.errors import CorruptState
+from consumer.errors import CorruptState, NewerState
 from consumer.events import Checkpoint
 
 FORMAT = 1
@@ -86,13 +86,14 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def decode(stored: bytes) -> Snapshot:
-    """Read stored bytes. Raises `CorruptState`, also for a format that is newer than this version."""
+    """Read stored bytes. Raises `CorruptState`; `NewerState` for the format of a newer version."""
     start = len(_MAGIC) + _HEADER.size
     if len(stored) < start or not stored.startswith(_MAGIC):
         raise CorruptState("The stored state was not written by inturn, or its beginning is damaged.")
     format_, checksum = _HEADER.unpack_from(stored, len(_MAGIC))
     if format_ != FORMAT:
-        raise CorruptState(
+        unreadable = NewerState if format_ > FORMAT else CorruptState
+        raise unreadable(
             f"The stored state has format {format_}; this version of inturn reads format {FORMAT}."
         )
     body = stored[start:]

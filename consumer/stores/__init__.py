@@ -17,7 +17,10 @@ class StoredState(msgspec.Struct, frozen=True):
     checkpoint: Checkpoint | None
     """None if nothing was ever stored."""
     snapshot: bytes | None
-    """The state that belongs to the checkpoint; None if a client wrote the checkpoint alone."""
+    """The state that belongs to the checkpoint; None if another client wrote the checkpoint alone.
+
+    Empty bytes are not None: that is a state of ours which was lost.
+    """
     fence: str
     """Names this very version; "" if nothing was ever stored. Opaque."""
 

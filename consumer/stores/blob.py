@@ -20,7 +20,7 @@ from consumer.errors import CorruptState, FenceLost, StoreUnavailable
 from consumer.events import Checkpoint, PartitionId
 from consumer.stores import CopyKind, KeptState, StoredState
 from consumer.stores.blob_checkpoint import checkpoint_in, metadata_of
-from consumer.stores.blob_container import LISTING_TIMEOUT_S, BlobContainer, is_missing
+from consumer.stores.blob_container import LISTING_TIMEOUT_S, WRITE_ID, BlobContainer, is_missing
 from consumer.stores.blob_copies import BlobCopies
 from consumer.stores.naming import CHECKPOINT, OWNERSHIP, blob_name, folded, group_prefix, refuse_update
 from consumer.stores.ownership import Ownership, checkpoint_dict, claims_failed, partition_of
@@ -54,7 +54,8 @@ class BlobStore(BlobCheckpointStore):
                 f"{self._container.place}: blob {name} has no readable offset and sequencenumber. Nothing "
                 "was changed. Restore it, or delete it to begin at the earliest event."
             )
-        return StoredState(checkpoint, snapshot or None, found.etag)
+        is_ours = WRITE_ID in found.metadata
+        return StoredState(checkpoint, snapshot if snapshot or is_ours else None, found.etag)
 
     async def save(self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, fence: str) -> str:
         """Replace the version `fence`; raises `FenceLost` if another one is stored, `StoreUnavailable`."""

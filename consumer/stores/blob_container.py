@@ -41,7 +41,8 @@ LISTING_TIMEOUT_S = 120.0
 _READ_RETRIES_MAX = 1
 _BODY_AT_ONCE_MAX_BYTES = 1_048_576
 _API_VERSION = "2019-07-07"  # the checkpoint store's own: every cloud, gateway and emulator speaks it
-_WRITE_ID = "inturnwrite"
+WRITE_ID = "inturnwrite"
+"""Metadata of every blob that inturn wrote."""
 _NAME = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _REFUSED = {
     "ConditionNotMet",
@@ -149,7 +150,7 @@ class BlobContainer:
                 answer = await blob.upload_blob(
                     body,
                     overwrite=True,
-                    metadata={**metadata, _WRITE_ID: write_id},
+                    metadata={**metadata, WRITE_ID: write_id},
                     retry_total=0,
                     **condition,
                 )
@@ -169,7 +170,7 @@ class BlobContainer:
                 if not is_missing(error):
                     raise
             else:
-                if (found.metadata or {}).get(_WRITE_ID) == write_id:
+                if (found.metadata or {}).get(WRITE_ID) == write_id:
                     return Written(found.etag, found.last_modified)
         raise FenceLost(f"{self.place}: another version of {name} is stored.")
 

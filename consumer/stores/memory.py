@@ -38,7 +38,7 @@ class MemoryStore(SdkCheckpointStore):
         key = folded(partition)
         if self._states.get(key, _NOTHING).fence != fence:
             raise FenceLost(f"Partition {partition.partition}: another version is stored.")
-        written = StoredState(checkpoint, bytes(snapshot) or None, uuid.uuid4().hex)
+        written = StoredState(checkpoint, bytes(snapshot), uuid.uuid4().hex)
         self._states[key] = written
         return written.fence
 

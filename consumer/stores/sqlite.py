@@ -91,7 +91,7 @@ class SqliteStore(SdkCheckpointStore):
         def select(connection: sqlite3.Connection) -> StoredState:
             row = connection.execute(_SELECT_STATE, folded(partition)).fetchone()
             return (
-                StoredState(Checkpoint(row[0], row[1]), row[2] or None, row[3])
+                StoredState(Checkpoint(row[0], row[1]), row[2], row[3])
                 if row
                 else StoredState(None, None, "")
             )

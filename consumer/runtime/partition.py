@@ -253,6 +253,7 @@ class PartitionRunner:
             self._is_taken.set()
 
     async def _keep_time(self) -> None:
+        looked_ms = self._clock.now_ms()
         while True:
             now_ms = self._clock.now_ms()
             wait_s = _TICK_S if self._wake_ms is None else min((self._wake_ms - now_ms) / 1_000, _TICK_S)
@@ -264,6 +265,10 @@ class PartitionRunner:
                     pass
                 self._is_woken.clear()
                 now_ms = self._clock.now_ms()
+            if now_ms - looked_ms - max(wait_s, 0) * 1_000 > self.pipeline.policy.idle_margin_ms / 2:
+                # The process was frozen, or its loop stood still: what came meanwhile has not been read yet.
+                self.pipeline.watermark.arrived(now_ms)
+            looked_ms = now_ms
             if self._wake_ms is not None and self._wake_ms <= now_ms:
                 self._wake_ms = None
             newest = self.newest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -56,8 +57,8 @@ class Receiver:
         self.takes = asyncio.Event()
         """While it is not set nothing is answered."""
         self.takes.set()
-        self.waiting = 0
-        """Couriers that wait for an answer now."""
+        self.under_way: Counter[int] = Counter()
+        """How many answers a worker, by its pid, waits for now."""
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -84,22 +85,23 @@ class Receiver:
         try:
             # What a worker sent before it died counts; half a line does not.
             while (line := await reader.readline()).endswith(b"\n"):
-                self.waiting += 1
+                said = json.loads(line)
+                self.under_way[said["pid"]] += 1
                 try:
-                    writer.write(await self._answer(line))
+                    writer.write(await self._answer(said))
                 finally:
-                    self.waiting -= 1
+                    self.under_way[said["pid"]] -= 1
         except ConnectionError:
             pass  # the worker was killed
         finally:
             self._writers.discard(writer)
             writer.close()
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, said: dict[str, Any]) -> bytes:
         await self.takes.wait()
         if self.refuses():
             return b"not now\n"
-        self.effects.append(_effect(json.loads(line)))
+        self.effects.append(_effect(said))
         delay_s = self.delay_s()
         if delay_s > 0:
             await asyncio.sleep(delay_s)

@@ -77,6 +77,26 @@ class Worker:
             await self.process.wait()
         self._note_end()
 
+    def owned(self) -> set[str]:
+        """The partitions that it has, by its log."""
+        owned: set[str] = set()
+        for line in self.log:
+            match line["event"]:
+                case "A partition was assigned.":
+                    owned.add(line["partition"])
+                case "A partition was drained." | "A partition was lost to another owner.":
+                    owned.discard(line["partition"])
+        return owned
+
+    def assigned_s(self, partition: str, after_s: float) -> float | None:
+        """When it was first assigned a partition after a time, in seconds since 1970; None: never."""
+        times = (
+            datetime.fromisoformat(line["timestamp"]).timestamp()
+            for line in self.logged("A partition was assigned.")
+            if line["partition"] == partition
+        )
+        return min((each for each in times if each > after_s), default=None)
+
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
 
@@ -114,6 +134,9 @@ class World:
         self.workers: list[Worker] = []
         """All that were ever started."""
         self.window_s = WINDOW_S
+        self.flows = asyncio.Event()
+        """While it is not set, no event comes."""
+        self.flows.set()
 
     def configure(self, name: str = "inturn.yaml", **sections: Any) -> str:
         """Write a configuration; what is given for a section replaces single settings of it."""
@@ -203,6 +226,7 @@ class World:
                 began_s = time.monotonic()
                 for count, message in enumerate(phase.messages):
                     await asyncio.sleep(max(0.0, began_s + count / rate_per_s - time.monotonic()))
+                    await self.flows.wait()
                     self.publish(message)
 
     def publish(self, message: Message) -> None:

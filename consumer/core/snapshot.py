@@ -85,6 +85,13 @@ def encode(snapshot: Snapshot) -> bytes:
     return _MAGIC + _HEADER.pack(FORMAT, zlib.crc32(body)) + body
 
 
+def format_of(stored: bytes) -> int | None:
+    """The format that stored bytes say they have; None if they do not even begin as a state does."""
+    if len(stored) < len(_MAGIC) + _HEADER.size or not stored.startswith(_MAGIC):
+        return None
+    return int(_HEADER.unpack_from(stored, len(_MAGIC))[0])
+
+
 def decode(stored: bytes) -> Snapshot:
     """Read stored bytes. Raises `CorruptState`; `NewerState` for the format of a newer version."""
     start = len(_MAGIC) + _HEADER.size

@@ -146,6 +146,9 @@ class Engine:
         if self._runners.get(partition) is runner:
             del self._runners[partition]
             self._keep_totals(runner)
+        if runner.is_lost:
+            _log.warning("A partition was lost to another owner.", partition=partition)
+            return True  # what was not finished is the other owner's: nothing is wrong with this stop
         _log.info(
             "A partition was drained.",
             partition=partition,

@@ -166,7 +166,7 @@ class PartitionRunner:
         self._is_hurried = False  # the last write is what makes the haste safe
         stored = await self._until(lambda: self.pipeline.is_settled, _LAST_WRITE_S)
         self._stop.set()
-        if not finished:
+        if not finished and not self.is_lost:
             _log.warning("Work was cut off; it will be repeated.", partition=self.partition)
         if not stored and not self.is_lost:
             _log.warning("The last checkpoint could not be stored.", partition=self.partition)

@@ -7,8 +7,10 @@ import time
 from dataclasses import replace
 
 from consumer.core.sequencer import SequencerLimits
+from consumer.core.snapshot import encode, new_snapshot
+from consumer.events import Checkpoint
 
-from .conftest import POLICY, Recorder, batch, running, versions
+from .conftest import POLICY, Recorder, batch, partition_id, running, versions
 
 
 async def test_time_that_was_slept_through_releases_nothing(bench):
@@ -28,3 +30,21 @@ async def test_time_that_was_slept_through_releases_nothing(bench):
         await it.until(lambda: len(recorder.handled) == 2)
 
     assert recorder.ids == ["m-1", "m-2"]
+
+
+async def test_a_partition_that_is_found_to_be_lost_while_it_drains_spoils_no_stop(bench, store):
+    """Who wakes up late may be told to give a partition back before it hears that others have it."""
+    gate = asyncio.Event()
+    async with bench([running(Recorder(before=lambda _: gate.wait()), deadline_s=60)]) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(2)))
+        await it.until(lambda: it.engine.status().partitions[0].in_flight == 2)
+        state = await store.load(partition_id("0"))
+        theirs = new_snapshot(Checkpoint(99, "99"), "other")
+        await store.save(partition_id("0"), theirs.checkpoint, encode(theirs), state.fence)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(it.source.intake.revoked("0", lost=False))
+            await it.until(lambda: it.engine.status().partitions[0].state == "draining")
+            gate.set()
+
+    assert it.engine.was_clean

@@ -97,6 +97,15 @@ class Worker:
         )
         return min((each for each in times if each > after_s), default=None)
 
+    def hears_sigterm(self) -> bool:
+        """Whether it has set a handler: until then a signal ends it as the system likes."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except FileNotFoundError:
+            return True  # it has ended
+        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -65,6 +65,9 @@ class CheckpointStore(Protocol):
         loads and compares before it writes again.
         """
 
+    async def is_current(self, partition: PartitionId, fence: str) -> bool:
+        """Whether what is stored is still the version `fence`; reads no state. Raises `StoreUnavailable`."""
+
     async def keep(
         self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind
     ) -> None:
@@ -86,6 +89,11 @@ class InspectableStore(CheckpointStore, Protocol):
 
     async def partitions(self) -> list[tuple[PartitionId, Checkpoint]]:
         """Every stored checkpoint, names in lower case. Raises `StoreUnavailable`."""
+
+    async def list_ownership(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **options: Any
+    ) -> list[dict[str, Any]]:
+        """Who has which partition of a group; see `consumer.stores.ownership`. Raises `StoreUnavailable`."""
 
     async def probe(self) -> None:
         """Raise `StoreUnavailable` unless the store can be read and written; leaves nothing behind."""

@@ -63,6 +63,18 @@ class BlobStore(BlobCheckpointStore):
         written = await self._container.put(blob_name(partition, CHECKPOINT), snapshot, metadata, fence)
         return written.etag
 
+    async def is_current(self, partition: PartitionId, fence: str) -> bool:
+        """Whether what is stored is still the version `fence`. Raises `StoreUnavailable`."""
+        blob = self._container.client.get_blob_client(blob_name(partition, CHECKPOINT))
+        async with self._container.call():
+            try:
+                found = await blob.get_blob_properties()
+            except HttpResponseError as error:
+                if not is_missing(error):
+                    raise
+                return not fence
+        return bool(found.etag == fence)
+
     async def keep(
         self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind
     ) -> None:

@@ -42,6 +42,10 @@ class MemoryStore(SdkCheckpointStore):
         self._states[key] = written
         return written.fence
 
+    async def is_current(self, partition: PartitionId, fence: str) -> bool:
+        """Whether what is stored is still the version `fence`."""
+        return self._states.get(folded(partition), _NOTHING).fence == fence
+
     async def keep(
         self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind
     ) -> None:

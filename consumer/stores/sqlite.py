@@ -26,6 +26,10 @@ _SELECT_STATE = """
 SELECT sequence_number, offset, snapshot, fence FROM checkpoints
 WHERE namespace = ? AND hub = ? AND consumer_group = ? AND partition = ?
 """
+_SELECT_FENCE = """
+SELECT fence FROM checkpoints
+WHERE namespace = ? AND hub = ? AND consumer_group = ? AND partition = ?
+"""
 _INSERT_STATE = """
 INSERT OR IGNORE INTO checkpoints
 (sequence_number, offset, snapshot, fence, namespace, hub, consumer_group, partition)
@@ -114,6 +118,15 @@ class SqliteStore(SdkCheckpointStore):
 
         await self._file.transact(write)
         return new_fence
+
+    async def is_current(self, partition: PartitionId, fence: str) -> bool:
+        """Whether what is stored is still the version `fence`."""
+
+        def select(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(_SELECT_FENCE, folded(partition)).fetchone()
+            return (row[0] if row else "") == fence
+
+        return await self._file.read(select)
 
     async def keep(
         self, partition: PartitionId, checkpoint: Checkpoint, snapshot: bytes, kind: CopyKind

@@ -59,6 +59,20 @@ async def test_an_owner_with_an_old_version_is_refused_and_changes_nothing(open_
     assert await owner.load(PARTITION) == before
 
 
+async def test_an_owner_learns_without_reading_the_state_whether_it_is_still_the_last_to_have_written(
+    open_store,
+):
+    zombie, owner = open_store(), open_store()
+    assert await zombie.is_current(PARTITION, "")
+    assert not await zombie.is_current(PARTITION, "never stored")
+    old = await save(zombie)
+    assert await zombie.is_current(PARTITION, old)
+    assert not await zombie.is_current(PARTITION, "")
+    new = await save(owner, fence=old)
+    assert not await zombie.is_current(PARTITION, old)
+    assert await owner.is_current(PARTITION, new)
+
+
 async def test_a_first_save_is_refused_when_something_is_stored(open_store):
     store = open_store()
     await save(store)

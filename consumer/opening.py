@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer import settings as configured
@@ -12,6 +13,7 @@ from consumer.connection_settings import Connection
 from consumer.events import PartitionId
 from consumer.runtime.engine import Reader
 from consumer.sources import Source
+from consumer.sources.stretch import Log
 from consumer.stores import DeadLetterStore, InspectableStore
 
 if TYPE_CHECKING:
@@ -159,6 +161,31 @@ async def open_eventhub(
                 ),
             ),
         )
+
+
+@asynccontextmanager
+async def open_log(
+    source: configured.Source, *, group: str | None = None
+) -> AsyncIterator[tuple[Log, Origin]]:
+    """The source's log, to be read beside whoever consumes it, if given with another consumer group.
+
+    The origin names the configured group all the same. Raises `ConfigurationError`.
+    """
+    if isinstance(source, configured.FileSource):
+        from consumer.sources.file_log import FileLog  # noqa: PLC0415
+
+        yield FileLog(*source.paths), _origin_of_files(source)
+        return
+    from consumer.sources.eventhub_log import HubLog  # noqa: PLC0415
+    from consumer.sources.eventhub_settings import address_of  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        told = await _eventhub_settings(source, stack)
+        address = address_of(told)
+        log = HubLog(replace(told, consumer_group=group or source.consumer_group), address)
+        stack.push_async_callback(log.close)
+        description = f"hub {address.hub} at {address.namespace}"
+        yield log, Origin(address.namespace, address.hub, source.consumer_group, description)
 
 
 async def _eventhub_settings(source: configured.EventHubSource, stack: AsyncExitStack) -> EventHubSettings:

@@ -29,16 +29,23 @@ class Reject(Exception):
 class Context:
     """What a processor is told besides the event."""
 
-    __slots__ = ("_key_of", "attempt", "events", "processor")
+    __slots__ = ("_key_of", "attempt", "events", "processor", "replay_id")
 
     def __init__(
-        self, processor: str, attempt: int, events: Sequence[Event], key_of: Callable[[Event], str]
+        self,
+        processor: str,
+        attempt: int,
+        events: Sequence[Event],
+        key_of: Callable[[Event], str],
+        replay_id: str = "",
     ) -> None:
         self.processor = processor
         """The processor's name in the configuration."""
         self.attempt = attempt
         """1 for the first attempt."""
         self.events = events
+        self.replay_id = replay_id
+        """Of the replay that the events are read in; "" when they are consumed live. A part of the keys."""
         self._key_of = key_of
 
     @property

@@ -49,6 +49,8 @@ class RunningProcessor:
     retry: RetryPolicy
     group: str
     """The consumer group, a part of every idempotency key."""
+    replay_id: str = ""
+    """A part of every key as well, so that receivers do not take a replay for a repetition; "": live."""
     concurrency: int = 8
     chunk_max: int = 100
     """Events that a batch processor is given at once."""
@@ -64,7 +66,7 @@ class RunningProcessor:
 
     def key_of(self, event: Event) -> str:
         """The idempotency key of the processor's effect for an event."""
-        return idempotency_key(self.group, self.plan.name, event)
+        return idempotency_key(self.group, self.plan.name, event, self.replay_id)
 
 
 class Ending(NamedTuple):
@@ -119,7 +121,7 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], clo
 async def _attempt(
     processor: RunningProcessor, events: Sequence[Event], attempt: int, clock: Clock
 ) -> _Fault | None:
-    context = Context(processor.plan.name, attempt, events, processor.key_of)
+    context = Context(processor.plan.name, attempt, events, processor.key_of, processor.replay_id)
     counts = processor.counts
     counts.running += 1
     started_s = clock.monotonic_s()

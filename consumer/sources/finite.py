@@ -28,6 +28,10 @@ class FiniteSource(ABC):
     def batches(self, partition: str, after: Checkpoint) -> AsyncGenerator[RawBatch]:
         """The messages of a partition behind a checkpoint, in order, to the end of it."""
 
+    def start_of(self, partition: str) -> Checkpoint | None:  # noqa: ARG002 - for those that begin elsewhere
+        """After which message to begin where nothing is stored; None: with the first."""
+        return None
+
     async def run(self, intake: Intake) -> None:
         """Read every partition to its end, or until `close`. Raises what `Intake.assigned` raises."""
         if self._closing.is_set():
@@ -62,7 +66,7 @@ class FiniteSource(ABC):
                 tasks.create_task(self._read(partition, intake))
 
     async def _read(self, partition: str, intake: Intake) -> None:
-        after = await intake.assigned(partition)
+        after = await intake.assigned(partition, start=self.start_of(partition))
         try:
             async with aclosing(self.batches(partition, after)) as batches:
                 async for batch in batches:

@@ -1,0 +1,152 @@
+"""What `inturn replay` shows: the plan, how far it is, and the table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from consumer.replay.ledger import Entry
+from consumer.replay.planning import Plan
+from consumer.replay.running import Run
+
+_LINE_EVERY_S = 2.0
+"""Without a terminal: how often a line says how far it is."""
+_OUTCOMES = ("handled", "duplicate", "stale", "ignored", "dead_lettered")
+
+
+class Progress:
+    """A bar on a terminal, now and then a line elsewhere."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._said_s = time.monotonic()
+        self._bars: Bars | None = None
+        if console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
+            self._bars = Bars(*columns, console=console, transient=True)
+            self._bar = self._bars.add_task("messages done", total=total)
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, done: int) -> None:
+        """Take how many messages are done."""
+        if self._bars is not None:
+            self._bars.update(self._bar, completed=done)
+        elif time.monotonic() - self._said_s >= _LINE_EVERY_S:
+            self._said_s = time.monotonic()
+            self._console.print(f"{done:,} of {self._total:,} messages done")
+
+
+def print_plan(console: Console, plan: Plan, notices: Sequence[str], *, is_dry: bool) -> None:
+    """Say what is going to be read, and who is going to be given it."""
+    what = "dry run" if is_dry else f"replay {plan.id}"
+    group = "" if plan.paths else f", consumer group {plan.reading_group or plan.group}"
+    lines = [f"{what} of {plan.source}{group}: {plan.messages:,} messages"]
+    lines += [
+        f"partition {each.partition}: messages {each.after + 1} to {each.last}" for each in plan.stretches
+    ]
+    lines += [*notices, f"processors: {', '.join(plan.processors)}"]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_report(console: Console, run: Run) -> None:
+    """Print what came of a replay, its earlier runs included, and how to go on."""
+    plan, tally = run.plan, run.tally
+    is_dry = run.ledger is None
+    table = _table("event" if not is_dry else "event, if it were not a dry run", "count")
+    for name, count in sorted(tally.outcomes.items(), key=_rank):
+        table.add_row(name.replace(":", ": "), f"{count:,}")
+    if tally.missing:
+        table.add_row("messages that left the hub unread", f"{tally.missing:,}")
+    console.print(table)
+    console.print(_tried(run) if is_dry else _done(run))
+    if tally.was_killed:
+        console.print("A run was cut off: what it did last is not counted, and may have been done twice.")
+    if is_dry:
+        console.print("What a processor would refuse is not known before it is asked.")
+    elif run.is_finished:
+        console.print(f"Replay {plan.id} is finished.", highlight=False)
+    else:
+        done = f"{run.done():,} of {plan.messages:,} messages"
+        console.print(
+            f"Stopped with {done} done. To go on: inturn replay --resume {plan.id}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _done(run: Run) -> Table:
+    table = _table("processor", "handled", "stale", "dead letters")
+    tally = run.tally
+    for name in run.plan.processors:
+        counts = (each.get(name, 0) for each in (tally.handled, tally.stale, tally.dead))
+        table.add_row(name, *(f"{count:,}" for count in counts))
+    return table
+
+
+def _tried(run: Run) -> Table:
+    table = _table("processor", "event type", "would be given")
+    for (name, type_), count in sorted(run.tried.items()):
+        table.add_row(name, escape(type_), f"{count:,}")
+    for name, count in run.tally.stale.items():
+        if count:
+            table.add_row(name, "(stale, skipped)", f"{count:,}")
+    return table
+
+
+def print_entries(console: Console, entries: Sequence[Entry]) -> None:
+    """List replays."""
+    if not entries:
+        console.print("There are no replays.")
+        return
+    table = _table("id", "begun", "of", "messages", "processors", "")
+    for entry in entries:
+        begun = datetime.fromtimestamp(entry.begun_ms / 1_000, UTC)
+        state = "finished" if entry.finished_ms is not None else "unfinished"
+        plan = entry.plan
+        texts = (plan.id, f"{begun:%Y-%m-%d %H:%M:%S}", plan.source, f"{plan.messages:,}")
+        table.add_row(*map(escape, (*texts, ", ".join(plan.processors), state)))
+    console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="dim")
+    for column in columns:
+        is_number = column in ("count", "handled", "stale", "dead letters", "would be given", "messages")
+        table.add_column(column, overflow="fold", justify="right" if is_number else "left")
+    return table
+
+
+def _rank(item: tuple[str, int]) -> tuple[int, str]:
+    outcome = item[0].partition(":")[0]
+    return _OUTCOMES.index(outcome), item[0]

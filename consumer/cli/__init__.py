@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Check the configuration, and with --deep the hub and the stores.",
     "config": "Look at the configuration, or begin one.",
     "status": "Show what a running inturn is doing.",
+    "replay": "Hand a stretch of the log to the processors once more, beside the live consumer.",
     "dlq": "Look at the dead letters.",
     "send": "Send sample events, or events from a file, into a hub.",
     "hub": "Run a local Event Hubs that the Azure clients talk to.",

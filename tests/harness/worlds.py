@@ -125,9 +125,10 @@ class Worker:
         self.ended_s = self.ended_s or time.time()
 
     def tail(self) -> str:
-        """The end of its log."""
-        lines = self.errors.splitlines()[-LOG_TAIL_LINES:]
-        return "\n".join([f"Worker {self.pid}, {self.process.returncode}:", *lines])
+        """The end of its log, without what fails and is tried again, and without what the SDK says of it."""
+        noise = ("An attempt failed.", "EventProcessor instance")
+        lines = [line for line in self.errors.splitlines() if not any(each in line for each in noise)]
+        return "\n".join([f"Worker {self.pid}, {self.process.returncode}:", *lines[-LOG_TAIL_LINES:]])
 
 
 class World:

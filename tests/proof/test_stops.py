@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,7 @@ from harness.worlds import Worker, World, open_world
 
 RATE_PER_S = 40.0
 STOPS_WITHIN_S = 20.0
-BACK_PRESSURE = {"in_flight_max": 12}
+BACK_PRESSURE = {"in_flight_max": 6}
 """Few enough that a receiver which does not answer soon makes the source pause."""
 
 
@@ -67,7 +68,7 @@ async def while_it_is_paused(world: World, worker: Worker) -> None:
     world.receiver.takes.clear()
     try:
         await world.until(lambda: world.receiver.under_way[worker.pid], "something waits", 15)
-        await asyncio.sleep(world.rng.uniform(1, 2))
+        await asyncio.sleep(world.rng.uniform(1, 2.5))
     finally:
         asyncio.get_running_loop().call_later(world.rng.uniform(0.1, 1), world.receiver.takes.set)
 
@@ -81,11 +82,23 @@ async def while_retries_wait(world: World, worker: Worker) -> None:
 
 
 async def while_a_checkpoint_is_written(world: World, worker: Worker) -> None:
-    """Checkpoints of several partitions are written every half second: aim at the moment when effects end."""
+    """A database that another holds makes the write last; for other stores, aim at where it should be."""
     await world.until_reading(worker)
     done = len(world.receiver.effects)
     await world.until(lambda: len(world.receiver.effects) > done, "an effect", 15)
     await asyncio.sleep(0.5 * world.rng.random())
+    file = world.folder / "state.sqlite"
+    if not file.exists():
+        return
+    holder = sqlite3.connect(file, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    await asyncio.sleep(0.6)  # longer than the interval: now every partition wants to write
+
+    def let_go() -> None:
+        holder.execute("ROLLBACK")
+        holder.close()
+
+    asyncio.get_running_loop().call_later(world.rng.uniform(0.1, 1.5), let_go)
 
 
 async def while_another_takes_over(world: World, worker: Worker) -> None:

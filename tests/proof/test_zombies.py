@@ -57,7 +57,7 @@ class Life:
         return [(zombie, effect) for zombie in self.zombies for effect in zombie.deeds(effects)]
 
 
-async def live(life: Life, rounds: int, asleep_s: tuple[float, float]) -> None:
+async def live(life: Life, rounds: int, asleep_s: tuple[float, float], watched_s: float) -> None:
     """Freeze a worker in the middle of its work, or idle, let the other take over, and wake it up."""
     world, rng = life.world, life.world.rng
     world.receiver.delay_s = lambda: rng.uniform(0.1, 0.4)
@@ -70,7 +70,7 @@ async def live(life: Life, rounds: int, asleep_s: tuple[float, float]) -> None:
             life.zombies.append(
                 await freeze(world, rng.choice(workers), rng.uniform(*asleep_s), is_idle=number % 3 == 2)
             )
-            await asyncio.sleep(SILENT_WITHIN_S if number == rounds - 1 else rng.uniform(2, 6))
+            await asyncio.sleep(watched_s if number == rounds - 1 else rng.uniform(2, 6))
     life.verdict = await world.settled()
     codes = [await worker.stop() for worker in workers]
     life.discrepancies = await discrepancies(world, world.truth())
@@ -118,7 +118,7 @@ async def test_a_worker_that_wakes_up_too_late_falls_silent(
             processor = {"concurrency": 4}
             opened.configure(state=blob_state | state if number % 2 == 0 else state, processor=processor)
             lives.append(Life(opened))
-            await live(lives[-1], rounds, asleep_s)
+            await live(lives[-1], rounds, asleep_s, effort.pick(short=5, full=SILENT_WITHIN_S, deep=60))
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(worlds):

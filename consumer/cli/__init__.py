@@ -22,6 +22,7 @@ COMMANDS = {
     "config": "Look at the configuration, or begin one.",
     "status": "Show what a running inturn is doing.",
     "replay": "Hand a stretch of the log to the processors once more, beside the live consumer.",
+    "checkpoint": "Look at what is stored for each partition, or move it by hand.",
     "dlq": "Look at the dead letters.",
     "send": "Send sample events, or events from a file, into a hub.",
     "hub": "Run a local Event Hubs that the Azure clients talk to.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+import zlib
 
 import msgspec
 import pytest
@@ -38,9 +39,10 @@ def damaged(body):
     return body[:-3] + bytes([body[-3] ^ 1]) + body[-2:]
 
 
-def newer(body):
-    start = len(b"inturn\0")
-    return body[:start] + struct.pack(">H", 99) + body[start + 2 :]
+def of_a_newer_format():
+    """The least that any later format begins with: its number and an empty directory, under a checksum."""
+    header = b"inturn\0" + struct.pack(">HH", 99, 0)
+    return header + struct.pack(">I", zlib.crc32(header)) + b"what only a later version knows"
 
 
 async def put(store, number, body, kept=()):
@@ -132,7 +134,7 @@ async def test_backups_and_evidence_never_take_the_place_of_a_damaged_state(open
 
 async def test_a_state_of_a_newer_format_is_refused_whatever_is_kept(open_store):
     store = open_store()
-    await put(store, 9, newer(encode(state(9))), kept=[5, 7])
+    await put(store, 9, of_a_newer_format(), kept=[5, 7])
     before = (await store.load(PARTITION), await store.kept(PARTITION))
     with pytest.raises(NewerState, match="99"):
         await take(store)

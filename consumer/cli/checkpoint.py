@@ -1,0 +1,214 @@
+"""`inturn checkpoint`: what is stored for each partition, and moving it by hand.
+
+Exit codes: 0 fine; 1 something stored is damaged, or the move was refused; 2 usage; 75 the store or the hub
+cannot be reached, or stored state cannot be read; 78 the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+import typer
+
+from consumer.cli.checkpoint_rewind import Move, NotMoved, Target, carry_out, check, plan
+from consumer.cli.checkpoint_survey import Owner, PartitionSurvey, lines, owners, survey
+from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
+from consumer.cli.event_loop import run_async
+from consumer.cli.exit_codes import ExitCode
+from consumer.config_file import load_settings
+from consumer.errors import ConfigurationError
+from consumer.events import PartitionId
+from consumer.opening import open_checkpoints, open_log
+from consumer.replay.places import Mark, parse_place
+from consumer.settings import MemoryState, Settings
+from consumer.sources.stretch import Extent, Log
+from consumer.stores import InspectableStore
+from consumer.telemetry.logs import configure_logging
+
+app = typer.Typer(no_args_is_help=True, help="Look at what is stored for each partition, or move it by hand.")
+
+_KEPT = re.compile(r"kept:[1-9]\d?|backup")
+
+
+class Asked(NamedTuple):
+    """How a rewind is to be done."""
+
+    to: Target
+    partitions: tuple[str, ...]
+    skips: bool
+    force: bool
+    yes: bool
+    is_dry: bool
+
+
+class Group(NamedTuple):
+    """The stored partitions of the configured consumer group."""
+
+    store: InspectableStore
+    log: Log
+    names: list[PartitionId]
+    owners: dict[str, Owner]
+
+
+@app.command()
+def show(
+    partition: Annotated[list[str] | None, typer.Argument(help="Only these partitions.")] = None,
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each partition.")] = False,
+) -> None:
+    """Show checkpoints, the state beside them, who owns them, and the states that are kept aside.
+
+    Exit code 1: what is stored for a partition cannot be read.
+    """
+    with _quiet():
+        found = run_async(_look(_settings(config), partition or ()))
+    for each in found:
+        text = msgspec.json.encode(each).decode() if as_json else "\n".join(lines(each))
+        typer.echo(text)
+    if not found and not as_json:
+        typer.echo("Nothing is stored for any partition.")
+    raise typer.Exit(ExitCode.FINE if all(each.is_fine for each in found) else ExitCode.FINDINGS)
+
+
+@app.command()
+def rewind(
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="The first event to be handled again: earliest, its sequence number, or a time such as "
+            "2026-11-21T06:30:00Z or -2h. Or a state to go back to: kept:1 is the newest, backup the one "
+            "from before the last rewind.",
+        ),
+    ],
+    partition: Annotated[
+        list[str] | None, typer.Option("--partition", "-p", help="Only this one; may be given several times.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    skip_events: Annotated[
+        bool,
+        typer.Option("--skip-events", help="Allow a move ahead, past events that are then never handled."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move a partition that a consumer owns: the consumer loses it.")
+    ] = False,
+) -> None:
+    """Move the checkpoints of stopped consumers. What was stored is kept: --to backup goes back to it.
+
+    Events after the new checkpoint are handled again, with the idempotency keys that they had.
+    """
+    asked = Asked(_target(to), tuple(partition or ()), skip_events, force, yes, dry_run)
+    if isinstance(asked.to, int) and len(asked.partitions) != 1:
+        raise typer.BadParameter(
+            "a sequence number means something in one partition: name it with --partition", param_hint="--to"
+        )
+    with _quiet():
+        try:
+            run_async(_rewind(_settings(config), asked))
+        except NotMoved as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(ExitCode.FINDINGS) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Of what the clients log, only what nobody else would say."""
+    logging = configure_logging(level="error")
+    try:
+        yield
+    finally:
+        logging.close()
+
+
+def _settings(config: Path) -> Settings:
+    settings = load_settings(config, os.environ)
+    if isinstance(settings.state, MemoryState):
+        raise ConfigurationError("state.type is memory: nothing outlives the process.")
+    return settings
+
+
+def _target(text: str) -> Target:
+    word = text.strip().casefold()
+    if _KEPT.fullmatch(word):
+        return word
+    try:
+        place = parse_place(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, nor kept:N or backup", param_hint="--to") from None
+    if place in (Mark.CHECKPOINT, Mark.LATEST):
+        raise typer.BadParameter(
+            f"{text} is no place to go to: earliest, a sequence number, a time, kept:N or backup",
+            param_hint="--to",
+        )
+    return place
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, wanted: Sequence[str]) -> AsyncIterator[Group]:
+    """The partitions that something is stored for, or those that were named."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_checkpoints(settings.state))
+        log, origin = await stack.enter_async_context(open_log(settings.source))
+        ours = PartitionId(*(part.lower() for part in origin.partition("")))
+        stored = [name for name, _ in await store.partitions() if name[:3] == ours[:3]]
+        names = [ours._replace(partition=each.lower()) for each in wanted] or stored
+        names.sort(key=lambda name: (len(name.partition), name.partition))
+        yield Group(store, log, names, await owners(store, ours, settings.source))
+
+
+async def _look(settings: Settings, wanted: Sequence[str]) -> list[PartitionSurvey]:
+    async with _opened(settings, wanted) as group:
+        return [await survey(group.store, name, group.owners.get(name.partition)) for name in group.names]
+
+
+async def _rewind(settings: Settings, asked: Asked) -> None:
+    async with _opened(settings, asked.partitions) as group:
+        if not group.names:
+            raise NotMoved("Nothing is stored for any partition.")
+        needs_log = not isinstance(asked.to, str) or isinstance(asked.to, Mark)
+        extents: Sequence[Extent] = await group.log.extents() if needs_log else ()
+        moves = [await plan(group.store, name, asked.to, group.log, extents) for name in group.names]
+        for move in moves:
+            check(move, group.owners.get(move.name.partition), skips=asked.skips, force=asked.force)
+            typer.echo("\n".join(move.describe()))
+        if asked.is_dry:
+            typer.echo("Nothing was changed.")
+            return
+        _confirm(asked)
+        await _carry_out(group.store, moves)
+
+
+def _confirm(asked: Asked) -> None:
+    if asked.yes:
+        return
+    if not sys.stdin.isatty():
+        typer.echo("Nobody can be asked here whether to go on: give --yes, or look with --dry-run.", err=True)
+        raise typer.Exit(ExitCode.USAGE)
+    if not typer.confirm("Go on?"):
+        typer.echo("Nothing was changed.")
+        raise typer.Exit(ExitCode.FINDINGS)
+
+
+async def _carry_out(store: InspectableStore, moves: Sequence[Move]) -> None:
+    """Do all moves; one that a consumer was faster than does not keep the others from being done."""
+    refused: list[str] = []
+    for move in moves:
+        try:
+            await carry_out(store, move)
+        except NotMoved as error:
+            refused.append(str(error))
+            continue
+        aside = "What could not be read is kept as evidence." if move.is_damaged else "--to backup goes back."
+        typer.echo(f"partition {move.name.partition}: moved to {move.to.sequence_number}. {aside}")
+    if refused:
+        raise NotMoved("\n".join(refused))

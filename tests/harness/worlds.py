@@ -88,14 +88,18 @@ class Worker:
                     owned.discard(line["partition"])
         return owned
 
-    def assigned_s(self, partition: str, after_s: float) -> float | None:
-        """When it was first assigned a partition after a time, in seconds since 1970; None: never."""
-        times = (
-            datetime.fromisoformat(line["timestamp"]).timestamp()
+    def assignments(self) -> list[tuple[str, float]]:
+        """The partitions that it was assigned, and when, in seconds since 1970."""
+        return [
+            (line["partition"], datetime.fromisoformat(line["timestamp"]).timestamp())
             for line in self.logged("A partition was assigned.")
-            if line["partition"] == partition
+        ]
+
+    def assigned_s(self, partition: str, after_s: float) -> float | None:
+        """When it was first assigned a partition after a time; None: never."""
+        return min(
+            (at_s for name, at_s in self.assignments() if name == partition and at_s > after_s), default=None
         )
-        return min((each for each in times if each > after_s), default=None)
 
     def hears_sigterm(self) -> bool:
         """Whether it has set a handler: until then a signal ends it as the system likes."""

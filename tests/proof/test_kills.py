@@ -52,6 +52,20 @@ class Life:
             {worker.pid for worker in self.killed} & {each.pid for each in self.world.receiver.effects}
         )
 
+    def taken_back_s(self) -> list[float]:
+        """Of every repeat, how long before its worker died or lost the partition the effect had happened."""
+        ends = {worker.pid: worker.ended_s or 0.0 for worker in self.killed}
+        assignments = {worker.pid: worker.assignments() for worker in self.world.workers}
+        taken_back = []
+        for before, again in self.verdict.repeats:
+            lost_s = max(
+                at_s
+                for partition, at_s in assignments[again.pid]
+                if partition == again.position.partition and at_s <= again.at_s
+            )
+            taken_back.append(min(ends.get(before.pid, lost_s), lost_s) - before.at_s)
+        return taken_back
+
     def after_kills(self) -> list[Effect]:
         """The repeats of what a killed worker had done."""
         pids = {worker.pid for worker in self.killed}
@@ -133,6 +147,8 @@ async def test_no_kill_loses_an_event_or_turns_two_round(
     figure("kills-out-of-order", sum(len(verdict.out_of_order) for verdict in verdicts), "events", "==", 0)
     figure("kills-not-called-for", sum(len(verdict.uncalled) for verdict in verdicts), "events", "==", 0)
     figure("kills-repeats", repeats, "events", "<=", sum(life.bound for life in lives))
+    longest_s = max((each for life in lives for each in life.taken_back_s()), default=0.0)
+    figure("kills-work-taken-back", longest_s, "s")
     figure("kills-repeats-by-take-overs", sum(len(v.repeats) for v in verdicts) - repeats, "events")
     behind = sum(len(v.twice_behind_keys) + len(v.dropped_behind_keys) for v in verdicts)
     figure("kills-repeats-behind-keys", behind, "events", "==", 0)

@@ -56,9 +56,17 @@ def field(data: Any, *path: str) -> Any:
         if name in data:
             data = data[name]
             continue
-        folded = name.casefold()
-        data = next((value for key, value in data.items() if key.casefold() == folded), None)
+        data = _folded(data, name.casefold())
     return data
+
+
+def _folded(data: Mapping[str, Any], name: str) -> Any:
+    length = len(name)
+    for key in data:
+        # Most keys are told apart by their length, which only folding letters beyond ASCII changes.
+        if (len(key) == length or not key.isascii()) and key.casefold() == name:
+            return data[key]
+    return None
 
 
 _DIGITS_MAX = 18

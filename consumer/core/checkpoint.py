@@ -38,6 +38,8 @@ class CheckpointTracker:
         self.watermark_ms = watermark_ms
         """As it was when the message of the checkpoint arrived: from there the log is read again."""
         self._slots: deque[Slot] = deque()
+        self._done: dict[int, int] = {}
+        """Above the checkpoint, by sequence number: a bit for each element that is resolved."""
 
     def __len__(self) -> int:
         """How many messages lie above the checkpoint."""
@@ -50,6 +52,7 @@ class CheckpointTracker:
         slot = Slot(sequence_number, offset, events, watermark_ms)
         self._slots.append(slot)
         if not events:
+            self._done[sequence_number] = 0
             self._advance()
         return slot
 
@@ -61,18 +64,25 @@ class CheckpointTracker:
         slot.done |= 1 << index
         if not slot.unfinished and slot is self._slots[0]:
             self._advance()
+        else:
+            self._done[slot.sequence_number] = slot.done
 
     def _advance(self) -> None:
         slots = self._slots
         while slots and not slots[0].unfinished:
             slot = slots.popleft()
+            self._done.pop(slot.sequence_number, None)
             self.checkpoint = Checkpoint(slot.sequence_number, slot.offset)
             self.watermark_ms = slot.watermark_ms
 
     def done_above(self) -> dict[int, list[int]]:
         """What is resolved above the checkpoint: sequence number to sorted indexes, empty messages too."""
-        return {
-            slot.sequence_number: [index for index in range(slot.done.bit_length()) if slot.done >> index & 1]
-            for slot in self._slots
-            if slot.done or not slot.unfinished
-        }
+        return {number: _ONLY if done == 1 else _indexes(done) for number, done in self._done.items()}
+
+
+_ONLY = [0]
+"""Most messages hold one event, and a snapshot is taken between two events: it must not take long."""
+
+
+def _indexes(done: int) -> list[int]:
+    return [index for index in range(done.bit_length()) if done >> index & 1]

@@ -7,13 +7,19 @@ waits for the one in flight.
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
+from hashlib import blake2b
 from typing import NamedTuple
 
 import orjson
 
+from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
+from consumer.core.table_image import TableImage
 from consumer.events import Event
+
+IDENTITY_BYTES = 16
+DATA_BYTES = 8
+RECORD_BYTES = IDENTITY_BYTES + DATA_BYTES + TIME_BYTES
+_DATA = slice(IDENTITY_BYTES, IDENTITY_BYTES + DATA_BYTES)
 
 
 class Fingerprint(NamedTuple):
@@ -28,68 +34,71 @@ class Fingerprint(NamedTuple):
 def fingerprint(event: Event) -> Fingerprint:
     """Digest an event's identity and data. The order of keys in the data does not matter."""
     # With the lengths, since a part may hold whatever could stand between the parts.
-    identity = "".join(f"{len(part)}:{part}" for part in event.identity).encode()
+    kind, a, b, c, d = event.identity
+    identity = f"{len(kind)}:{kind}{len(a)}:{a}{len(b)}:{b}{len(c)}:{c}{len(d)}:{d}".encode()
     data = orjson.dumps(event.data, option=orjson.OPT_SORT_KEYS)
     return Fingerprint(
-        hashlib.blake2b(identity, digest_size=16).digest(), hashlib.blake2b(data, digest_size=8).digest()
+        blake2b(identity, digest_size=IDENTITY_BYTES).digest(), blake2b(data, digest_size=DATA_BYTES).digest()
     )
 
 
 class Deduplicator:
     """The identities of a partition that were resolved within the window of log time.
 
-    The hard cap evicts the oldest before its time and counts it: from then on a late duplicate may pass.
+    What is older than the window counts no more from the moment the watermark says so, whenever that is
+    looked at: so a replay decides the same. The hard cap evicts the oldest, by log time, before its time and
+    counts it: from then on a late duplicate may pass.
     """
 
-    def __init__(self, *, window_ms: int, identities_max: int) -> None:
+    def __init__(self, window_ms: int, identities_max: int, image: TableImage | None = None) -> None:
         self._window_ms = window_ms
         self._identities_max = identities_max
-        self._resolved: OrderedDict[Fingerprint, int] = OrderedDict()
-        """Fingerprint to enqueued time, in order of resolution."""
-        self._known: dict[bytes, int] = {}
-        """How many fingerprints share an identity: more than one is a conflict."""
+        self._records = RecordTable(RECORD_BYTES, image.buckets if image is not None else (b"",))
+        """Identity, data, log time. The same identity with other data is another record: a conflict."""
+        self._since_ms = 0
+        """The window reaches back to here."""
         self.evicted = 0
+        self._evict()
 
     def __len__(self) -> int:
-        return len(self._resolved)
+        return len(self._records)
 
-    def is_duplicate(self, print_: Fingerprint) -> bool:
-        """Whether the same identity with the same data was resolved."""
-        return print_ in self._resolved
-
-    def is_conflict(self, print_: Fingerprint) -> bool:
-        """Whether the same identity was resolved with other data only."""
-        return print_.identity in self._known and print_ not in self._resolved
+    def recognise(self, print_: Fingerprint) -> bool | None:
+        """True: the same was resolved; False: the same identity with other data only; None: neither."""
+        record = self._records.get(print_.identity)
+        if record is None:
+            return None
+        return record[_DATA] == print_.data or self._records.get(print_.identity + print_.data) is not None
 
     def remember(self, print_: Fingerprint, enqueued_time_ms: int) -> None:
-        """Note a resolved event."""
-        if print_ not in self._resolved:
-            self._known[print_.identity] = self._known.get(print_.identity, 0) + 1
-        self._resolved[print_] = enqueued_time_ms
-        self._resolved.move_to_end(print_)
-        while len(self._resolved) > self._identities_max:
-            self._forget_oldest()
-            self.evicted += 1
+        """Note a resolved event, unless it is older than the window already."""
+        if enqueued_time_ms < self._since_ms:
+            return
+        key = print_.identity + print_.data
+        self._records.put(key, key + time_bytes(enqueued_time_ms))
+        if len(self._records) > self._identities_max:
+            self._evict()
 
     def expire(self, watermark_ms: int) -> None:
         """Forget what is older than the window."""
-        limit = watermark_ms - self._window_ms
-        while self._resolved and next(iter(self._resolved.values())) < limit:
-            self._forget_oldest()
+        self._since_ms = since_ms = watermark_ms - self._window_ms
+        if self._records.oldest_ms < since_ms:
+            self._records.expire(since_ms)
 
-    def _forget_oldest(self) -> None:
-        print_, _ = self._resolved.popitem(last=False)
-        count = self._known[print_.identity] - 1
-        if count:
-            self._known[print_.identity] = count
-        else:
-            del self._known[print_.identity]
+    def image(self) -> TableImage:
+        """Everything that is remembered, for a snapshot."""
+        return TableImage(RECORD_BYTES, self._records.buckets)
 
-    def dump(self) -> list[tuple[bytes, bytes, int]]:
-        """Everything that is remembered, oldest first, for a snapshot."""
-        return [(print_.identity, print_.data, time) for print_, time in self._resolved.items()]
+    def entries(self) -> list[tuple[Fingerprint, int]]:
+        """Everything that is remembered with its log time, oldest first."""
+        return sorted((_read(record) for record in self._records), key=lambda entry: entry[1])
 
-    def load(self, entries: list[tuple[bytes, bytes, int]]) -> None:
-        """Take over what `dump` gave."""
-        for identity, data, time in entries:
-            self.remember(Fingerprint(identity, data), time)
+    def _evict(self) -> None:
+        while len(self._records) > self._identities_max:
+            self._records.pop_oldest()
+            self.evicted += 1
+
+
+def _read(record: bytes) -> tuple[Fingerprint, int]:
+    time_ms = int.from_bytes(record[_DATA.stop :], "big")
+    return Fingerprint(record[: _DATA.start], record[_DATA]), time_ms

@@ -31,7 +31,7 @@ from consumer.core.policy import Counts, PipelinePolicy
 from consumer.core.release_order import ReleaseOrder
 from consumer.core.sequencer import Held, Release, Sequencer
 from consumer.core.snapshot import Snapshot
-from consumer.core.state import Acks, dump_state, restore_objects, restore_released
+from consumer.core.state import Acks, dump_state, restore_released
 from consumer.core.watermark import Watermark
 from consumer.events import Event, Outcome, RawBatch, Reason
 
@@ -55,10 +55,9 @@ class Pipeline:
         self.is_paused = False
         self.highest_received = snapshot.checkpoint.sequence_number
         self.tracker = CheckpointTracker(snapshot.checkpoint, snapshot.watermark_ms)
-        self.sequencer: Sequencer[Flight] = Sequencer(policy.sequencer)
-        self.deduplicator = Deduplicator(
-            window_ms=policy.dedupe_window_ms, identities_max=policy.identities_max
-        )
+        self.sequencer: Sequencer[Flight] = Sequencer(policy.sequencer, snapshot.objects)
+        identities, window_ms = snapshot.identities, policy.dedupe_window_ms
+        self.deduplicator = Deduplicator(window_ms, policy.identities_max, identities)
         self.watermark = Watermark(policy.idle_margin_ms, snapshot.watermark_ms)
         self.epoch = snapshot.epoch
         self._admission = admission
@@ -78,8 +77,6 @@ class Pipeline:
         self._done_above = dict(snapshot.done_above)
         self._acks = Acks([plan.name for plan in processors], snapshot.acks)
         self._released = ReleaseOrder(restore_released(snapshot))
-        self.sequencer.load(restore_objects(snapshot))
-        self.deduplicator.load(snapshot.identities)
 
     # What can happen.
 
@@ -123,16 +120,8 @@ class Pipeline:
 
     def snapshot(self) -> Snapshot:
         """The state as it is now."""
-        return dump_state(
-            self.policy,
-            self.epoch,
-            self.tracker,
-            self._done_above,
-            self._acks.dump(self._flights),
-            self._released,
-            self.sequencer,
-            self.deduplicator,
-        )
+        kept = self._released, self.sequencer, self.deduplicator
+        return dump_state(self.policy, self.epoch, self.tracker, self._done_above, self._acks.dump(), *kept)
 
     # Received: decode, admit, deduplicate, sequence.
 
@@ -149,8 +138,7 @@ class Pipeline:
             self.highest_received = number
             self._is_dirty = True
             watermark_ms = self.watermark.observe(batch.enqueued_times_ms[row])
-            for release in self.sequencer.due(watermark_ms, number):
-                self._release(release)
+            self._release_due(watermark_ms)
             entries = decode(batch, row, self._catalogue)
             slot = self.tracker.open(number, batch.offsets[row], len(entries), watermark_ms)
             done = self._done_above.pop(number, ()) if self._done_above else ()
@@ -194,13 +182,16 @@ class Pipeline:
             return
         self.counts.ordered_by[entry.order_token.by] += 1
         self._flights.add(flight)
+        if acked or flight.is_stale:
+            self._acks.note(flight)
         self._dispatch_on_arrival(flight, route.on_arrival & ~acked)
         self._sequence(flight)
 
     def _is_first(self, flight: Flight, event: Event) -> bool:
         """Whether the event is not a duplicate; a duplicate of one in flight waits for it."""
         flight.print = print_ = fingerprint(event)
-        if self.deduplicator.is_duplicate(print_):
+        known = self.deduplicator.recognise(print_)
+        if known:
             self._leave_order(flight)
             self._end(flight, Outcome.DUPLICATE, None)
             return False
@@ -210,8 +201,7 @@ class Pipeline:
                 twin.followers.append((flight.slot, flight.index))
                 self._leave_order(flight)
                 return False
-        if twins or self.deduplicator.is_conflict(print_):
-            self.counts.identity_conflicts += 1
+        self.counts.identity_conflicts += bool(twins) or known is not None
         return True
 
     def _sequence(self, flight: Flight) -> None:
@@ -231,6 +221,13 @@ class Pipeline:
         held = Held(flight, event.object_id, event.order_token, event.type, number, len(event.original))
         if not self.sequencer.offer(held, self.watermark.time_ms):
             self._stale(flight)
+
+    def _release_due(self, watermark_ms: int) -> None:
+        """Let the watermark take effect: what is remembered, and what is held, is a function of it alone."""
+        self.deduplicator.expire(watermark_ms)
+        self.sequencer.expire(watermark_ms - self.policy.dedupe_window_ms)
+        for release in self.sequencer.due(watermark_ms, self.highest_received):
+            self._release(release)
 
     def _release(self, release: Release[Flight]) -> None:
         flight = release.payload
@@ -252,6 +249,8 @@ class Pipeline:
         flight.is_stale = True
         flight.pending &= ~skipping
         flight.in_turn &= self._delivers_stale
+        if flight.pending:
+            self._acks.note(flight)
         if flight.in_turn:
             flight.event = msgspec.structs.replace(flight.event, stale=True, is_latest=False)
             self._outbox.dispatch(flight, flight.event, flight.in_turn)
@@ -313,7 +312,9 @@ class Pipeline:
         self._is_dirty = True
         self._outbox.done(processor)
         flight.pending &= ~(1 << processor)
-        if not flight.pending:
+        if flight.pending:
+            self._acks.note(flight)
+        else:
             self._complete(flight)
 
     def _reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:
@@ -324,6 +325,7 @@ class Pipeline:
     def _complete(self, flight: Flight) -> None:
         """Everybody is done with an event: it has its outcome, and is remembered."""
         self._flights.discard(flight)
+        self._acks.forget(flight)
         if flight.event is not None and flight.print is not None:
             self.deduplicator.remember(flight.print, flight.event.enqueued_time_ms)
         self._released.resolve(flight)
@@ -344,11 +346,7 @@ class Pipeline:
         may_follow = may_follow and not self.is_paused and not self._is_revoked
         if may_follow and self.watermark.follow_clock(now_ms):
             assert self.watermark.time_ms is not None
-            for release in self.sequencer.due(self.watermark.time_ms, self.highest_received):
-                self._release(release)
-        if self.watermark.time_ms is not None:
-            self.deduplicator.expire(self.watermark.time_ms)
-            self.sequencer.expire(self.watermark.time_ms - self.policy.dedupe_window_ms)
+            self._release_due(self.watermark.time_ms)
 
     def _stored(self, stored: stimuli.Stored) -> None:
         self._now_ms = max(self._now_ms, stored.now_ms)

@@ -14,11 +14,22 @@ by a rule that the log determines, and is counted.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from consumer.core.order import EXACT, compare, is_before
+from consumer.core.object_table import (
+    EARLIER,
+    INCOMPARABLE,
+    SAME,
+    UNKNOWN,
+    Last,
+    ObjectsImage,
+    ObjectTable,
+    object_key,
+)
+from consumer.core.order import EXACT, is_before
+from consumer.core.packed_token import pack
 from consumer.events import ObjectId, OrderToken
 
 PayloadT = TypeVar("PayloadT")
@@ -39,20 +50,12 @@ class SequencerLimits:
     """Objects whose last token is remembered; beyond it the one that was quiet longest is forgotten."""
 
 
-class Last(NamedTuple):
-    """The last released event of an object."""
-
-    token: OrderToken
-    event_type: str
-    time_ms: int
-    """Log time."""
-
-
 class Held(Generic[PayloadT]):
     """An event that waits for its turn."""
 
     __slots__ = (
-        "event_type", "is_gone", "object_id", "payload", "sequence_number", "size", "time_ms", "token",
+        "event_type", "is_gone", "key", "object_id", "packed", "payload", "sequence_number", "size",
+        "time_ms", "token",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +69,10 @@ class Held(Generic[PayloadT]):
     ) -> None:
         self.payload = payload
         self.object_id = object_id
+        self.key = b""
+        """Stands for the object; set when it is offered."""
         self.token = token
+        self.packed = pack(token)
         self.event_type = event_type
         self.sequence_number = sequence_number
         self.size = size
@@ -86,7 +92,7 @@ class Release(NamedTuple, Generic[PayloadT]):
 class Sequencer(Generic[PayloadT]):
     """The events of one partition that wait for their turn, and the last token of every object."""
 
-    def __init__(self, limits: SequencerLimits) -> None:
+    def __init__(self, limits: SequencerLimits, image: ObjectsImage | None = None) -> None:
         self.limits = limits
         self.held_bytes = 0
         self.held = 0
@@ -98,8 +104,11 @@ class Sequencer(Generic[PayloadT]):
         self.new_objects: list[ObjectId] = []
         """Objects that were not remembered before; whoever looks at them empties the list."""
         self._queue: deque[Held[PayloadT]] = deque()
-        self._by_object: dict[ObjectId, list[Held[PayloadT]]] = {}
-        self._last: OrderedDict[ObjectId, Last] = OrderedDict()
+        self._by_object: dict[bytes, list[Held[PayloadT]]] = {}
+        self._last = ObjectTable(image)
+        self._keyed: tuple[ObjectId | None, bytes] = (None, b"")
+        """The last object that was asked about, and its key: an event asks several times."""
+        self._evict()
 
     def __len__(self) -> int:
         """How many objects are remembered."""
@@ -111,11 +120,12 @@ class Sequencer(Generic[PayloadT]):
         `watermark_ms` includes the event itself. It stands for the enqueued time, so that one that the
         service stamped too early waits no shorter than its neighbours.
         """
-        if self.is_stale(item.object_id, item.token, item.event_type):
+        item.key = self._key(item.object_id)
+        if _is_past(item.token, *self._last.standing(item.key, item.token, item.packed, item.event_type)):
             return False
         item.time_ms = watermark_ms
         self._queue.append(item)
-        self._by_object.setdefault(item.object_id, []).append(item)
+        self._by_object.setdefault(item.key, []).append(item)
         self.held += 1
         self.held_bytes += item.size
         return True
@@ -126,20 +136,16 @@ class Sequencer(Generic[PayloadT]):
         An equal token is stale only where the token counts something and the type is the same: two
         different events may share a tick of a clock, and one change may raise two types of event.
         """
-        last = self._last.get(object_id)
-        if last is None:
-            return False
-        result = compare(token, last.token)
-        if result is None or result > 0:
-            return False
-        return result < 0 or (token.by in EXACT and event_type == last.event_type)
+        standing = self._last.standing(self._key(object_id), token, pack(token), event_type)
+        return _is_past(token, *standing)
 
     def is_superseded(self, object_id: ObjectId, token: OrderToken) -> bool:
         """Whether a later event of the object is known, released or held."""
-        last = self._last.get(object_id)
-        if last is not None and is_before(token, last.token):
-            return True
-        return any(is_before(token, item.token) for item in self._by_object.get(object_id, ()))
+        key = self._key(object_id)
+        standing, _ = self._last.standing(key, token, pack(token), "")
+        return standing == EARLIER or any(
+            is_before(token, item.token) for item in self._by_object.get(key, ())
+        )
 
     def due(self, watermark_ms: int, newest_sequence_number: int) -> list[Release[PayloadT]]:
         """Release what the watermark has passed, and what a limit does not allow to hold any longer."""
@@ -168,9 +174,9 @@ class Sequencer(Generic[PayloadT]):
         return self._queue[0].time_ms + self.limits.window_ms if self._queue else None
 
     def _release(self, head: Held[PayloadT], releases: list[Release[PayloadT]]) -> None:
-        siblings = self._by_object[head.object_id]
+        siblings = self._by_object[head.key]
         if len(siblings) == 1:
-            del self._by_object[head.object_id]
+            del self._by_object[head.key]
             self._emit(head, releases, is_latest=True)
             return
         # All that is before the head has its kind and width, so these can be sorted among themselves.
@@ -184,9 +190,9 @@ class Sequencer(Generic[PayloadT]):
         going = {id(item) for item in (*earlier, head, *twins)}
         remaining = [item for item in siblings if id(item) not in going]
         if remaining:
-            self._by_object[head.object_id] = remaining
+            self._by_object[head.key] = remaining
         else:
-            del self._by_object[head.object_id]
+            del self._by_object[head.key]
         for item in earlier:
             self._emit(item, releases, is_latest=False)
         self._emit(head, releases, is_latest=not remaining)
@@ -197,24 +203,18 @@ class Sequencer(Generic[PayloadT]):
         item.is_gone = True
         self.held -= 1
         self.held_bytes -= item.size
-        if self.is_stale(item.object_id, item.token, item.event_type):
+        standing, is_same_type = self._last.standing(item.key, item.token, item.packed, item.event_type)
+        if _is_past(item.token, standing, is_same_type):
             releases.append(Release(item.payload, is_stale=True, is_latest=False))
             return
-        self.note_released(item.object_id, item.token, item.event_type, item.time_ms)
-        releases.append(Release(item.payload, is_stale=False, is_latest=is_latest))
-
-    def note_released(self, object_id: ObjectId, token: OrderToken, event_type: str, time_ms: int) -> None:
-        """Remember the last released event of an object."""
-        last = self._last.get(object_id)
-        if last is None:
-            self.new_objects.append(object_id)
-        elif compare(token, last.token) is None:
+        if standing == UNKNOWN:
+            self.new_objects.append(item.object_id)
+        elif standing == INCOMPARABLE:
             self.incomparable += 1
-        self._last[object_id] = Last(token, event_type, time_ms)
-        self._last.move_to_end(object_id)
+        self._last.put(item.key, item.token, item.packed, item.event_type, item.time_ms)
         if len(self._last) > self.limits.objects_max:
-            self._last.popitem(last=False)
-            self.objects_evicted += 1
+            self._evict()
+        releases.append(Release(item.payload, is_stale=False, is_latest=is_latest))
 
     def due_all(self) -> list[Release[PayloadT]]:
         """Release everything, because nothing more will come."""
@@ -227,16 +227,30 @@ class Sequencer(Generic[PayloadT]):
 
     def expire(self, before_ms: int) -> None:
         """Forget objects whose last event is older than a log time."""
-        while self._last and next(iter(self._last.values())).time_ms < before_ms:
-            self._last.popitem(last=False)
+        self._last.expire(before_ms)
 
-    def dump(self) -> list[tuple[ObjectId, Last]]:
-        """The last released event of every object, longest quiet first, for a snapshot."""
-        return list(self._last.items())
+    def image(self) -> ObjectsImage:
+        """The last released event of every object, for a snapshot."""
+        return self._last.image()
 
-    def load(self, entries: list[tuple[ObjectId, Last]]) -> None:
-        """Take over what `dump` gave."""
-        self._last.update(entries)
+    def objects(self) -> list[tuple[bytes, Last]]:
+        """Key and last released event of every object, longest quiet first."""
+        return self._last.entries()
+
+    def _key(self, object_id: ObjectId) -> bytes:
+        if self._keyed[0] is not object_id:
+            self._keyed = (object_id, object_key(object_id))
+        return self._keyed[1]
+
+    def _evict(self) -> None:
+        while len(self._last) > self.limits.objects_max:
+            self._last.forget_oldest()
+            self.objects_evicted += 1
+
+
+def _is_past(token: OrderToken, standing: int, is_same_type: bool) -> bool:  # noqa: FBT001 - what `standing` gives
+    """Whether an event comes too late, by how its token stands to the last one of its object."""
+    return standing == EARLIER or (standing == SAME and is_same_type and token.by in EXACT)
 
 
 def _is_twin(item: Held[PayloadT], other: Held[PayloadT]) -> bool:

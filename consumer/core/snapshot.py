@@ -1,37 +1,28 @@
 """What is stored with a checkpoint, and its bytes.
 
-The bytes are ``inturn`` + NUL, the format number (2 bytes), a CRC-32 of what follows (4 bytes), and a
-deflated MessagePack array. Formats `FORMAT` and the one before it are readable.
+Format 2 is three sections in the frame of `consumer.core.sections`: a head (MessagePack), the objects and
+the identities, both as the tables hold them in memory. So neither taking a snapshot nor writing or reading it
+does anything for a single object. Formats `FORMAT` and the one before it are readable.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from typing import NamedTuple
 
 import msgspec
 
-from consumer.errors import CorruptState, NewerState
+from consumer.core import deduplicator, object_table, snapshot_format_1
+from consumer.core.object_table import Beside, ObjectsImage
+from consumer.core.sections import Section, format_of, frame, unframe
+from consumer.core.table_image import TableImage, read_table
+from consumer.errors import CorruptState
 from consumer.events import Checkpoint
 
-FORMAT = 1
-_MAGIC = b"inturn\0"
-_HEADER = struct.Struct(">HI")
-_SIZE_MAX = 512 * 1_048_576
-"""Bytes after inflating: far above any state within the caps, far below what would fell the process."""
+__all__ = ["FORMAT", "Progress", "Snapshot", "decode", "encode", "format_of", "new_snapshot"]
 
-
-class ObjectEntry(msgspec.Struct, frozen=True, array_like=True):
-    """The last released event of an object."""
-
-    topic: int
-    """Index into `Snapshot.topics`."""
-    path: str
-    by: str
-    value: str | int | tuple[int, int]
-    event_type: str
-    time_ms: int
+FORMAT = 2
+_HEAD, _OBJECTS, _IDENTITIES = 1, 2, 3
+"""Kinds of sections."""
 
 
 class Progress(NamedTuple):
@@ -50,7 +41,7 @@ class Progress(NamedTuple):
     """The `Reason` why one of them has put it aside."""
 
 
-class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+class Snapshot(msgspec.Struct, frozen=True):
     """The state of a partition. Held events are not in it: they are read again.
 
     Positions are (sequence number, index in the message).
@@ -69,48 +60,98 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     acks: list[Progress]
     """Unresolved events of which there is something to remember."""
     topics: list[str]
-    objects: list[ObjectEntry]
-    identities: list[tuple[bytes, bytes, int]]
-    """Digest of the identity, digest of the data, log time; oldest first."""
+    objects: ObjectsImage
+    identities: TableImage
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """The first section: fields of `Snapshot`, and what did not fit into the records of the objects."""
+
+    epoch: int
+    owner: str
+    checkpoint: Checkpoint
+    watermark_ms: int | None
+    config_hash: str
+    done_above: dict[int, list[int]]
+    released: list[tuple[int, str, list[tuple[int, int]]]]
+    acks: list[Progress]
+    topics: list[str]
+    types: list[str]
+    beside: dict[bytes, tuple[str | tuple[str, ...], bool, str]]
+    """By key: the value of the token, as text; whether it is numbers; the type."""
+
+
+_IN_HEAD = tuple(name for name in Snapshot.__struct_fields__ if name in _Head.__struct_fields__)
 
 
 def new_snapshot(checkpoint: Checkpoint, owner: str) -> Snapshot:
     """The state of a partition of which nothing is remembered."""
-    return Snapshot(0, owner, checkpoint, None, "", {}, [], [], [], [], [])
+    objects, identities = object_table.ObjectTable().image(), TableImage(deduplicator.RECORD_BYTES)
+    return Snapshot(0, owner, checkpoint, None, "", {}, [], [], [], objects, identities)
 
 
 def encode(snapshot: Snapshot) -> bytes:
     """Give the bytes to store."""
-    body = zlib.compress(msgspec.msgpack.encode(snapshot), 1)
-    return _MAGIC + _HEADER.pack(FORMAT, zlib.crc32(body)) + body
-
-
-def format_of(stored: bytes) -> int | None:
-    """The format that stored bytes say they have; None if they do not even begin as a state does."""
-    if len(stored) < len(_MAGIC) + _HEADER.size or not stored.startswith(_MAGIC):
-        return None
-    return int(_HEADER.unpack_from(stored, len(_MAGIC))[0])
+    head = _Head(
+        **{name: getattr(snapshot, name) for name in _IN_HEAD},
+        types=list(snapshot.objects.types),
+        beside={key: _written(beside) for key, beside in snapshot.objects.beside.items()},
+    )
+    sections = {
+        _HEAD: Section.of([msgspec.msgpack.encode(head)]),
+        _OBJECTS: snapshot.objects.records.section(),
+        _IDENTITIES: snapshot.identities.section(),
+    }
+    return frame(FORMAT, sections)
 
 
 def decode(stored: bytes) -> Snapshot:
     """Read stored bytes. Raises `CorruptState`; `NewerState` for the format of a newer version."""
-    start = len(_MAGIC) + _HEADER.size
-    if len(stored) < start or not stored.startswith(_MAGIC):
-        raise CorruptState("The stored state was not written by inturn, or its beginning is damaged.")
-    format_, checksum = _HEADER.unpack_from(stored, len(_MAGIC))
-    if format_ != FORMAT:
-        unreadable = NewerState if format_ > FORMAT else CorruptState
-        raise unreadable(
-            f"The stored state has format {format_}; this version of inturn reads format {FORMAT}."
-        )
-    body = stored[start:]
-    if zlib.crc32(body) != checksum:
-        raise CorruptState("The stored state is damaged: its checksum does not match.")
+    if snapshot_format_1.is_format_1(stored):
+        return _from_format_1(snapshot_format_1.read(stored))
+    sections = unframe(stored, newest=FORMAT)
+    if list(sections) != [_HEAD, _OBJECTS, _IDENTITIES]:
+        raise CorruptState("The stored state does not consist of what it should.")
     try:
-        inflater = zlib.decompressobj()
-        packed = inflater.decompress(body, _SIZE_MAX)
-        if not inflater.eof:
-            raise CorruptState(f"The stored state is larger than {_SIZE_MAX} bytes, or cut short.")
-        return msgspec.msgpack.decode(packed, type=Snapshot)
-    except (zlib.error, msgspec.DecodeError) as error:
+        head = msgspec.msgpack.decode(sections[_HEAD].content(), type=_Head)
+        beside = {key: _read(*entry) for key, entry in head.beside.items()}
+    except (msgspec.DecodeError, ValueError) as error:
         raise CorruptState(f"The stored state cannot be read: {error}.") from error
+    records = read_table(sections[_OBJECTS], object_table.RECORD_BYTES)
+    return Snapshot(
+        **{name: getattr(head, name) for name in _IN_HEAD},
+        objects=ObjectsImage(records, tuple(head.types), beside),
+        identities=read_table(sections[_IDENTITIES], deduplicator.RECORD_BYTES),
+    )
+
+
+def _written(beside: Beside) -> tuple[str | tuple[str, ...], bool, str]:
+    """As text: a number may have more digits than MessagePack can take."""
+    value, event_type = beside
+    if isinstance(value, str):
+        return value, False, event_type
+    return (str(value) if isinstance(value, int) else tuple(map(str, value))), True, event_type
+
+
+def _read(value: str | tuple[str, ...], is_numbers: bool, event_type: str) -> Beside:  # noqa: FBT001 - as stored
+    if isinstance(value, str):
+        return Beside(int(value) if is_numbers else value, event_type)
+    first, second = value
+    return Beside((int(first), int(second)), event_type)
+
+
+def _from_format_1(state: snapshot_format_1.State) -> Snapshot:
+    objects, identities = snapshot_format_1.tables(state)
+    return Snapshot(
+        state.epoch,
+        state.owner,
+        state.checkpoint,
+        state.watermark_ms,
+        state.config_hash,
+        state.done_above,
+        state.released,
+        [Progress(*ack) for ack in state.acks],
+        state.topics,
+        objects,
+        identities,
+    )

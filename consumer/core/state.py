@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from consumer.core.checkpoint import CheckpointTracker
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.flights import Flight, bits
 from consumer.core.policy import PipelinePolicy
 from consumer.core.release_order import ReleaseOrder
-from consumer.core.sequencer import Last, Sequencer
-from consumer.core.snapshot import ObjectEntry, Progress, Snapshot
-from consumer.events import ObjectId, OrderedBy, OrderToken, Reason
+from consumer.core.sequencer import Sequencer
+from consumer.core.snapshot import Progress, Snapshot
+from consumer.events import ObjectId, Reason
 
 
 def dump_state(
@@ -29,17 +29,6 @@ def dump_state(
     `done_above` is what an earlier snapshot says of messages that have not been read again yet.
     """
     topics: dict[str, int] = {}
-    objects = [
-        ObjectEntry(
-            topics.setdefault(object_id.topic, len(topics)),
-            object_id.path,
-            last.token.by,
-            last.token.value,
-            last.event_type,
-            last.time_ms,
-        )
-        for object_id, last in sequencer.dump()
-    ]
     orders = [
         (topics.setdefault(object_id.topic, len(topics)), object_id.path, positions)
         for object_id, positions in released.dump()
@@ -57,21 +46,9 @@ def dump_state(
         released=orders,
         acks=[ack for ack in acks if ack[0] > checkpoint.sequence_number],
         topics=list(topics),
-        objects=objects,
-        identities=deduplicator.dump(),
+        objects=sequencer.image(),
+        identities=deduplicator.image(),
     )
-
-
-def restore_objects(snapshot: Snapshot) -> list[tuple[ObjectId, Last]]:
-    """The last released event of every object."""
-    topics = snapshot.topics
-    return [
-        (
-            ObjectId(topics[entry.topic], entry.path),
-            Last(OrderToken(OrderedBy(entry.by), entry.value), entry.event_type, entry.time_ms),
-        )
-        for entry in snapshot.objects
-    ]
 
 
 def restore_released(snapshot: Snapshot) -> list[tuple[ObjectId, list[tuple[int, int]]]]:
@@ -87,6 +64,8 @@ class Acks:
     def __init__(self, processors: Sequence[str], stored: list[Progress]) -> None:
         self._processors = processors
         self._stored = {(progress.sequence_number, progress.element): progress for progress in stored}
+        self._flights: dict[int, Flight] = {}
+        """In flight, and there is something to remember of them; by ticket."""
 
     def restore(self, flight: Flight) -> int:
         """Tell a flight what was before the restart; gives the processors that were done, a bit for each."""
@@ -99,13 +78,20 @@ class Acks:
         flight.has_letter = progress.dead is not None
         return sum(1 << index for index, name in enumerate(self._processors) if name in progress.done)
 
-    def dump(self, flights: Iterable[Flight]) -> list[Progress]:
+    def note(self, flight: Flight) -> None:
+        """Note that there is something to remember of an event in flight."""
+        self._flights[flight.ticket] = flight
+
+    def forget(self, flight: Flight) -> None:
+        """Note that an event is resolved."""
+        self._flights.pop(flight.ticket, None)
+
+    def dump(self) -> list[Progress]:
         """The same for a snapshot: what has not been read again yet, and what is in flight now."""
         progresses = list(self._stored.values())
-        for flight in flights:
+        for flight in self._flights.values():
             done = flight.routed & ~flight.pending
-            if done or flight.is_stale:
-                names = [self._processors[index] for index in bits(done)]
-                dead = flight.dead if flight.has_letter else None
-                progresses.append(Progress(*flight.position, names, flight.handled, flight.is_stale, dead))
+            names = [self._processors[index] for index in bits(done)]
+            dead = flight.dead if flight.has_letter else None
+            progresses.append(Progress(*flight.position, names, flight.handled, flight.is_stale, dead))
         return progresses

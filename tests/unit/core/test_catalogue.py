@@ -16,10 +16,9 @@ from consumer.core.catalogue import (
     identity_of,
     named,
 )
-from consumer.core.snapshot import decode as read_snapshot
-from consumer.core.snapshot import encode, new_snapshot
-from consumer.core.state import ObjectEntry
-from consumer.events import NOTHING_DONE, ObjectId, OrderedBy, OrderToken
+from consumer.core.object_table import Last, ObjectTable
+from consumer.core.packed_token import pack
+from consumer.events import ObjectId, OrderedBy, OrderToken
 
 ML = "microsoft.machinelearningservices."
 TICKS = 17_952_624_000_000_000
@@ -150,10 +149,9 @@ def test_an_override_comes_before_the_table_and_before_the_sequencer() -> None:
 def test_any_number_that_orders_can_be_stored() -> None:
     for digits in range(1, 40):
         _, by, value = classified(f"{ML}ModelRegistered", {"modelName": "m", "modelVersion": "9" * digits})
-        entry = ObjectEntry(0, "p", by, value, "t", 1)
-        snapshot = new_snapshot(NOTHING_DONE, "")
-        snapshot.objects.append(entry)
-        assert read_snapshot(encode(snapshot)).objects == [entry]
+        token, table = OrderToken(OrderedBy(by), value), ObjectTable()
+        table.put(b"k" * 16, token, pack(token), "t", 1)
+        assert table.last(b"k" * 16) == Last(token, "t", 1)
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,28 @@ def test_other_data_is_a_conflict_and_not_a_duplicate() -> None:
     deduplicator = Deduplicator(window_ms=10, identities_max=10)
     deduplicator.remember(first, 0)
 
-    assert deduplicator.is_duplicate(first)
-    assert not deduplicator.is_duplicate(other)
-    assert deduplicator.is_conflict(other)
-    assert not deduplicator.is_conflict(first)
+    assert deduplicator.recognise(first) is True
+    assert deduplicator.recognise(other) is False
+    assert deduplicator.recognise(print_of(id="2")) is None
+
+
+def test_what_is_older_than_the_window_when_it_is_resolved_is_not_remembered() -> None:
+    deduplicator = Deduplicator(window_ms=10, identities_max=10)
+    deduplicator.expire(20)
+    deduplicator.remember(print_of(), 9)
+    deduplicator.remember(print_of(id="2"), 10)
+
+    assert deduplicator.entries() == [(print_of(id="2"), 10)]
+
+
+def test_a_smaller_cap_forgets_at_once_what_is_too_much() -> None:
+    deduplicator = Deduplicator(window_ms=10, identities_max=10)
+    for number in range(3):
+        deduplicator.remember(print_of(id=str(number)), number)
+    again = Deduplicator(10, 1, deduplicator.image())
+
+    assert again.entries() == [(print_of(id="2"), 2)]
+    assert again.evicted == 2
 
 
 prints = st.builds(
@@ -60,7 +78,8 @@ prints = st.builds(
     st.sampled_from([b"1" * 8, b"2" * 8]),
 )
 steps = st.one_of(
-    st.tuples(st.just("remember"), prints, st.integers(0, 3)), st.tuples(st.just("expire"), st.integers(0, 6))
+    st.tuples(st.just("remember"), prints, st.integers(0, 12)),
+    st.tuples(st.just("expire"), st.integers(0, 4)),
 )
 
 
@@ -70,27 +89,27 @@ def test_it_answers_as_a_list_that_is_searched_from_the_front(
 ) -> None:
     deduplicator = Deduplicator(window_ms=window_ms, identities_max=identities_max)
     model: list[tuple[Fingerprint, int]] = []
-    now = evicted = 0
+    watermark = evicted = 0
+    deduplicator.expire(watermark)
     for kind, *arguments in script:
         if kind == "remember":
-            print_, later = arguments
-            now += later
-            deduplicator.remember(print_, now)
-            model = [entry for entry in model if entry[0] != print_] + [(print_, now)]
+            print_, time = arguments
+            deduplicator.remember(print_, time)
+            if time >= watermark - window_ms:
+                model = [entry for entry in model if entry[0] != print_] + [(print_, time)]
+                model.sort(key=lambda entry: entry[1])
             if len(model) > identities_max:
                 model.pop(0)
                 evicted += 1
         else:
-            now += arguments[0]
-            deduplicator.expire(now)
-            model = [entry for entry in model if entry[1] >= now - window_ms]
+            watermark += arguments[0]
+            deduplicator.expire(watermark)
+            model = [entry for entry in model if entry[1] >= watermark - window_ms]
         known = [entry[0] for entry in model]
         for asked in (Fingerprint(i * 16, d * 8) for i in (b"x", b"y", b"z") for d in (b"1", b"2")):
-            assert deduplicator.is_duplicate(asked) is (asked in known)
-            conflict = asked not in known and any(entry.identity == asked.identity for entry in known)
-            assert deduplicator.is_conflict(asked) is conflict
+            conflict = any(entry.identity == asked.identity for entry in known)
+            assert deduplicator.recognise(asked) is (True if asked in known else False if conflict else None)
         assert len(deduplicator) == len(model)
         assert deduplicator.evicted == evicted
-        again = Deduplicator(window_ms=window_ms, identities_max=identities_max)
-        again.load(deduplicator.dump())
-        assert again.dump() == deduplicator.dump() == [(*print_, time) for print_, time in model]
+        again = Deduplicator(window_ms, identities_max, deduplicator.image())
+        assert again.entries() == deduplicator.entries() == model

@@ -246,18 +246,10 @@ def test_after_the_revocation_the_last_checkpoint_does_not_wait_for_its_interval
 
 def test_what_only_reading_on_can_resolve_does_not_pause_the_reading() -> None:
     """A released event whose predecessor lies further on than all limits of the new configuration reach."""
-    waiting = Snapshot(
-        1,
-        "",
-        NOTHING_DONE,
-        None,
-        "",
-        {},
-        [(0, "s", [(9, 0), (0, 0)])],
-        [],
-        [grid_event()["topic"].casefold()],
-        [],
-        [],
+    waiting = msgspec.structs.replace(
+        new_snapshot(NOTHING_DONE, ""),
+        released=[(0, "s", [(9, 0), (0, 0)])],
+        topics=[grid_event()["topic"].casefold()],
     )
     pipeline = start(snapshot=waiting, span_max=1, in_flight_max=2, window_ms=10**6)
     for number in range(9):

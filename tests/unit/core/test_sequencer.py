@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.core.object_table import object_key
 from consumer.core.sequencer import Held, Release, Sequencer, SequencerLimits
 from consumer.events import ObjectId, OrderedBy, OrderToken
 
@@ -137,7 +138,7 @@ def test_the_object_that_was_quiet_longest_is_forgotten_first_and_counted() -> N
     items = [Item(number, number, object=name, value=9) for number, name in enumerate("xyxz")]
     _, sequencer = run(SequencerLimits(0, objects_max=2), items)
 
-    assert [object_id.path for object_id, _ in sequencer.dump()] == ["x", "z"]
+    assert [key for key, _ in sequencer.objects()] == [object_key(ObjectId("", path)) for path in "xz"]
     assert sequencer.objects_evicted == 1
     assert [object_id.path for object_id in sequencer.new_objects] == ["x", "y", "z"]
 
@@ -145,11 +146,21 @@ def test_the_object_that_was_quiet_longest_is_forgotten_first_and_counted() -> N
 def test_objects_expire_by_log_time_and_are_kept_over_a_restart() -> None:
     items = [Item(0, 5, object="x"), Item(1, 8, object="y")]
     _, sequencer = run(SequencerLimits(0), items)
-    again: Sequencer[int] = Sequencer(SequencerLimits(0))
-    again.load(sequencer.dump())
+    again: Sequencer[int] = Sequencer(SequencerLimits(0), sequencer.image())
+    assert again.objects() == sequencer.objects()
     again.expire(8)
 
-    assert again.dump() == sequencer.dump()[1:]
+    assert again.objects() == sequencer.objects()[1:]
+
+
+def test_a_smaller_cap_forgets_at_once_what_is_too_much() -> None:
+    _, sequencer = run(
+        SequencerLimits(0), [Item(number, number, object=name) for number, name in enumerate("xyz")]
+    )
+    again: Sequencer[int] = Sequencer(SequencerLimits(0, objects_max=1), sequencer.image())
+
+    assert again.objects() == sequencer.objects()[2:]
+    assert again.objects_evicted == 2
 
 
 def test_what_cannot_be_compared_is_counted() -> None:

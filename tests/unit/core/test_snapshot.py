@@ -6,23 +6,46 @@ import struct
 import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.snapshot import (
-    FORMAT,
-    ObjectEntry,
-    Progress,
-    Snapshot,
-    decode,
-    encode,
-    new_snapshot,
-)
-from consumer.errors import CorruptState
-from consumer.events import NOTHING_DONE, Checkpoint
+from consumer.core.deduplicator import Deduplicator, Fingerprint
+from consumer.core.object_table import Last, ObjectsImage, ObjectTable, object_key
+from consumer.core.packed_token import pack
+from consumer.core.sections import Section, frame, unframe
+from consumer.core.snapshot import FORMAT, Progress, Snapshot, decode, encode, format_of, new_snapshot
+from consumer.core.table_image import TableImage
+from consumer.errors import CorruptState, NewerState
+from consumer.events import NOTHING_DONE, Checkpoint, ObjectId, OrderedBy, OrderToken
 
-GOLDEN = Path(__file__).parent / "golden" / "snapshot-format-1.bin"
+GOLDEN = Path(__file__).parent / "golden"
+OBJECTS = {
+    "models/fraud": Last(
+        OrderToken(OrderedBy.VERSION, 3), "microsoft.machinelearningservices.modelregistered", 1
+    ),
+    "runs/r": Last(OrderToken(OrderedBy.STATUS, (1, 17_952_624_000_000_000)), "t", 2),
+    "b\N{LATIN SMALL LETTER E WITH ACUTE}": Last(OrderToken(OrderedBy.SEQUENCER, "00f4"), "t", 3),
+}
+IDENTITIES = [(Fingerprint(b"\x00" * 16, b"\xff" * 8), 1_795_240_800_000)]
+
+
+def objects_of(lasts: dict[str, Last], topic: str = "/subscriptions/s") -> ObjectsImage:
+    table = ObjectTable()
+    for path, last in lasts.items():
+        token, event_type, time_ms = last
+        table.put(object_key(ObjectId(topic, path)), token, pack(token), event_type, time_ms)
+    return table.image()
+
+
+def identities_of(entries: list[tuple[Fingerprint, int]]) -> TableImage:
+    deduplicator = Deduplicator(window_ms=0, identities_max=1_000)
+    for print_, time_ms in entries:
+        deduplicator.remember(print_, time_ms)
+    return deduplicator.image()
+
+
 SAMPLE = Snapshot(
     epoch=7,
     owner="host-1",
@@ -33,16 +56,32 @@ SAMPLE = Snapshot(
     released=[(0, "models/fraud", [(1_043, 0), (1_042, 1)])],
     acks=[Progress(1_043, 0, ["alert"], handled=True, stale=False, dead=None)],
     topics=["/subscriptions/s"],
-    objects=[
-        ObjectEntry(0, "models/fraud", "version", 3, "microsoft.machinelearningservices.modelregistered", 1),
-        ObjectEntry(0, "runs/r", "status", (1, 17_952_624_000_000_000), "t", 2),
-        ObjectEntry(0, "b\N{LATIN SMALL LETTER E WITH ACUTE}", "sequencer", "00f4", "t", 3),
-    ],
-    identities=[(b"\x00" * 16, b"\xff" * 8, 1_795_240_800_000)],
+    objects=objects_of(OBJECTS),
+    identities=identities_of(IDENTITIES),
 )
+BESIDE = {
+    "text": Last(OrderToken(OrderedBy.SEQUENCER, "0A-zz"), "t", 4),
+    "huge": Last(OrderToken(OrderedBy.VERSION, -(10**40)), "t", 5),
+    "pair": Last(OrderToken(OrderedBy.STATUS, (1, 10**40)), "t", 6),
+    "type": Last(OrderToken(OrderedBy.VERSION, 1), "t" * 201, 7),
+}
+WITH_BESIDE = msgspec.structs.replace(SAMPLE, objects=objects_of(OBJECTS | BESIDE))
 
 numbers = st.integers(0, 2**63)
 positions = st.tuples(numbers, st.integers(0, 4_999))
+values = st.one_of(
+    st.text("0123456789abcdef", max_size=50),
+    st.text(max_size=9),
+    st.integers(),
+    st.tuples(st.integers(0, 1), st.integers()),
+)
+lasts = st.builds(
+    Last,
+    st.builds(OrderToken, st.sampled_from(OrderedBy), values),
+    st.text(max_size=9),
+    st.integers(0, 2**48 - 1),
+)
+prints = st.builds(Fingerprint, st.binary(min_size=16, max_size=16), st.binary(min_size=8, max_size=8))
 snapshots = st.builds(
     Snapshot,
     epoch=st.integers(0, 2**40),
@@ -67,21 +106,8 @@ snapshots = st.builds(
         max_size=3,
     ),
     topics=st.lists(st.text(max_size=9), max_size=3),
-    objects=st.lists(
-        st.builds(
-            ObjectEntry,
-            st.integers(0, 9),
-            st.text(max_size=9),
-            st.just("version"),
-            st.one_of(
-                st.text(max_size=9), numbers, st.tuples(st.integers(0, 1), st.integers(-(2**63), 2**63))
-            ),
-            st.text(max_size=9),
-            numbers,
-        ),
-        max_size=3,
-    ),
-    identities=st.lists(st.tuples(st.binary(max_size=16), st.binary(max_size=8), numbers), max_size=3),
+    objects=st.dictionaries(st.text(max_size=9), lasts, max_size=50).map(objects_of),
+    identities=st.lists(st.tuples(prints, st.integers(0, 2**48 - 1)), max_size=50).map(identities_of),
 )
 
 
@@ -90,8 +116,30 @@ def test_what_is_written_can_be_read(snapshot: Snapshot) -> None:
     assert decode(encode(snapshot)) == snapshot
 
 
+def test_what_does_not_fit_into_a_record_is_stored_beside_it() -> None:
+    known = dict(ObjectTable(decode(encode(WITH_BESIDE)).objects).entries())
+
+    assert known == {
+        object_key(ObjectId("/subscriptions/s", path)): last for path, last in (OBJECTS | BESIDE).items()
+    }
+
+
 def test_what_this_format_once_wrote_stays_readable() -> None:
-    assert decode(GOLDEN.read_bytes()) == SAMPLE
+    assert decode((GOLDEN / "snapshot-format-2.bin").read_bytes()) == WITH_BESIDE
+
+
+def test_what_the_format_before_it_wrote_stays_readable_and_means_the_same() -> None:
+    assert decode((GOLDEN / "snapshot-format-1.bin").read_bytes()) == SAMPLE
+
+
+def test_a_table_that_has_not_changed_is_written_again_as_it_was_read() -> None:
+    stored = encode(WITH_BESIDE)
+    taken = msgspec.structs.replace(decode(stored), epoch=8, owner="host-2")
+
+    assert taken.objects.records.section() is taken.objects.records.stored
+    assert taken.identities.section() is taken.identities.stored
+    assert decode(encode(taken)) == msgspec.structs.replace(WITH_BESIDE, epoch=8, owner="host-2")
+    assert encode(decode(stored)) == stored
 
 
 def test_every_cut_is_noticed() -> None:
@@ -115,8 +163,21 @@ def test_every_flipped_bit_is_noticed() -> None:
 
 @pytest.mark.parametrize("extra", [b"\0", b"inturn"])
 def test_something_behind_it_is_noticed(extra: bytes) -> None:
-    with pytest.raises(CorruptState, match="checksum"):
+    with pytest.raises(CorruptState, match="damaged"):
         decode(encode(SAMPLE) + extra)
+
+
+@pytest.mark.parametrize("name", ["snapshot-format-1.bin", "snapshot-format-2.bin"])
+def test_damage_is_never_taken_for_a_newer_format(name: str) -> None:
+    stored = (GOLDEN / name).read_bytes()
+
+    for index in range(len(stored)):
+        for bit in range(8):
+            damaged = bytearray(stored)
+            damaged[index] ^= 1 << bit
+            with pytest.raises(CorruptState) as caught:
+                decode(bytes(damaged))
+            assert not isinstance(caught.value, NewerState)
 
 
 @given(st.binary(max_size=40))
@@ -125,28 +186,60 @@ def test_what_was_not_written_by_inturn_is_refused(stored: bytes) -> None:
         decode(stored)
 
 
-def with_body(body: bytes, format_: int = FORMAT) -> bytes:
-    return b"inturn\0" + struct.pack(">HI", format_, zlib.crc32(body)) + body
-
-
 def test_a_newer_format_is_refused_and_both_formats_are_named() -> None:
-    with pytest.raises(CorruptState, match=r"has format 2; this version of inturn reads format 1\."):
-        decode(with_body(b"whatever it is", FORMAT + 1))
+    header = b"inturn\0" + struct.pack(">HH", FORMAT + 1, 5) + b"where"
+    newer = header + struct.pack(">I", zlib.crc32(header)) + b"whatever it is"
+
+    with pytest.raises(NewerState, match=r"has format 3; this version of inturn reads up to format 2\."):
+        decode(newer)
+    assert format_of(newer) == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"\xc1", b"\x90", b"\x93\x01\x02\x03", b"\xff" * 9, b"\x80"])
-def test_a_sound_frame_around_something_else_is_refused(content: bytes) -> None:
+def test_the_format_is_told_without_reading_the_rest() -> None:
+    assert format_of(encode(SAMPLE)[:20]) == FORMAT
+    assert format_of(b"inturn") is None
+    assert format_of(b"x" * 40) is None
+
+
+CONTENTS = [b"", b"\xc1", b"\x90", b"\x93\x01\x02\x03", b"\xff" * 9, b"\x80", b"\0" * 40]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_sound_frame_of_format_1_around_something_else_is_refused(content: bytes) -> None:
+    for body in (content, zlib.compress(content)):
+        with pytest.raises(CorruptState):
+            decode(b"inturn\0" + struct.pack(">HI", 1, zlib.crc32(body)) + body)
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_a_sound_section_around_something_else_is_refused(content: bytes, kind: int) -> None:
+    sections = unframe(encode(SAMPLE), FORMAT)
+    sections[kind] = Section.of([content])
+
     with pytest.raises(CorruptState):
-        decode(with_body(zlib.compress(content)))
-    with pytest.raises(CorruptState):
-        decode(with_body(content))
+        decode(frame(FORMAT, sections))
+
+
+@pytest.mark.parametrize("kinds", [[], [1], [1, 2], [2, 1, 3], [1, 2, 3, 4]])
+def test_other_sections_than_there_should_be_are_refused(kinds: list[int]) -> None:
+    sections = unframe(encode(SAMPLE), FORMAT) | {4: Section.of([b""])}
+
+    with pytest.raises(CorruptState, match="does not consist"):
+        decode(frame(FORMAT, {kind: sections[kind] for kind in kinds}))
 
 
 def test_a_bomb_does_not_go_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.core.snapshot._SIZE_MAX", 1_000)
-
+    bomb = zlib.compress(bytes(10**6))
+    monkeypatch.setattr("consumer.core.snapshot_format_1._SIZE_MAX", 1_000)
     with pytest.raises(CorruptState, match="larger than 1000 bytes"):
-        decode(with_body(zlib.compress(bytes(10**6))))
+        decode(b"inturn\0" + struct.pack(">HI", 1, zlib.crc32(bomb)) + bomb)
+
+    monkeypatch.setattr("consumer.core.sections._SIZE_MAX", 1_000)
+    with pytest.raises(CorruptState, match="larger than 1000 bytes"):
+        Section(1, 10**6, zlib.crc32(bomb), (bomb,)).content()
+    with pytest.raises(CorruptState, match="not as long as it says"):
+        Section(1, 999, zlib.crc32(bomb), (bomb,)).content()
 
 
 def test_a_new_partition_remembers_nothing() -> None:
@@ -154,3 +247,4 @@ def test_a_new_partition_remembers_nothing() -> None:
 
     assert decode(encode(fresh)) == fresh
     assert (fresh.epoch, fresh.checkpoint, fresh.watermark_ms) == (0, NOTHING_DONE, None)
+    assert (len(fresh.objects), len(fresh.identities)) == (0, 0)

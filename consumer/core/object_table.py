@@ -1,0 +1,162 @@
+"""The last released event of every object, in about sixty bytes for each.
+
+An object is known by a digest of its name, so its table does not grow with the length of names, and what is
+not asked for cannot be listed. Only what does not fit into a record (a token that is neither a number nor
+hexadecimal digits, a type beyond the first `TYPES_MAX`) is kept beside it, as ordinary Python values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
+
+from consumer.core.order import compare
+from consumer.core.packed_token import BESIDE, PACKED_BYTES, kind_of, unpack
+from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
+from consumer.core.table_image import TableImage
+from consumer.events import ObjectId, OrderToken
+
+KEY_BYTES = 16
+_TOKEN = slice(KEY_BYTES, KEY_BYTES + PACKED_BYTES)
+_TYPE = slice(_TOKEN.stop, _TOKEN.stop + 2)
+RECORD_BYTES = _TYPE.stop + TIME_BYTES
+"""Key, packed token, number of the type, time."""
+TYPES_MAX = 10_000
+"""Types that have a number; they come from outside, and a number is never given back."""
+_TYPE_LENGTH_MAX = 200
+"""Characters."""
+_TYPE_BESIDE = b"\xff\xff"
+
+EARLIER, SAME, LATER, INCOMPARABLE, UNKNOWN = -1, 0, 1, 2, 3
+"""How a token stands to the last one of its object; UNKNOWN: there is none."""
+
+
+class Beside(NamedTuple):
+    """What does not fit into the record of an object."""
+
+    value: str | int | tuple[int, int]
+    """Of the order token."""
+    event_type: str
+
+
+class Last(NamedTuple):
+    """The last released event of an object."""
+
+    token: OrderToken
+    event_type: str
+    time_ms: int
+    """Log time."""
+
+
+def object_key(object_id: ObjectId) -> bytes:
+    """Give the digest that stands for an object, here and in every snapshot: it must never change."""
+    topic, path = object_id
+    return blake2b(f"{len(topic)}:{topic}{path}".encode(), digest_size=KEY_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsImage:
+    """The objects at one moment."""
+
+    records: TableImage
+    types: tuple[str, ...]
+    """The names of the types, by number."""
+    beside: Mapping[bytes, Beside]
+    """What did not fit into the records, by key."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+class ObjectTable:
+    """Objects by key; the one that was quiet longest, by log time, is forgotten first."""
+
+    def __init__(self, image: ObjectsImage | None = None) -> None:
+        self._records = RecordTable(RECORD_BYTES, image.records.buckets if image is not None else (b"",))
+        self._types = {
+            name: _code(number) for number, name in enumerate(image.types if image is not None else ())
+        }
+        self._names = list(self._types)
+        self._beside: dict[bytes, Beside] = dict(image.beside) if image is not None else {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def standing(self, key: bytes, token: OrderToken, packed: bytes, event_type: str) -> tuple[int, bool]:
+        """Compare a token (also given packed) with the last one of its object.
+
+        Gives one of EARLIER, SAME, LATER, INCOMPARABLE, UNKNOWN, and whether the type is the same.
+        """
+        record = self._records.get(key)
+        if record is None:
+            return UNKNOWN, False
+        last = record[_TOKEN]
+        if last[:2] == packed[:2] and packed[1] != BESIDE:
+            if last != packed:
+                return (EARLIER if packed < last else LATER), False
+            return SAME, self._type_of(record) == event_type
+        known = self._read(record)
+        result = compare(token, known.token)
+        return (INCOMPARABLE if result is None else result), known.event_type == event_type
+
+    def last(self, key: bytes) -> Last | None:
+        """The last released event of an object."""
+        record = self._records.get(key)
+        return None if record is None else self._read(record)
+
+    def put(self, key: bytes, token: OrderToken, packed: bytes, event_type: str, time_ms: int) -> None:
+        """Remember a released event as the last one of its object."""
+        code = self._types.get(event_type) or self._add_type(event_type)
+        if self._beside:
+            self._beside.pop(key, None)
+        if packed[1] == BESIDE or code == _TYPE_BESIDE:
+            self._beside[key] = Beside(token.value, event_type)
+        self._records.put(key, key + packed + code + time_bytes(time_ms))
+
+    def forget_oldest(self) -> None:
+        """Forget the object that was quiet longest. Raises `IndexError` if there is none."""
+        self._beside.pop(self._records.pop_oldest()[:KEY_BYTES], None)
+
+    def expire(self, before_ms: int) -> None:
+        """Forget objects whose last event is older than a log time."""
+        if self._records.oldest_ms >= before_ms:
+            return
+        gone = self._records.expire(before_ms)
+        if self._beside:
+            for at in range(0, len(gone), RECORD_BYTES):
+                self._beside.pop(gone[at : at + KEY_BYTES], None)
+
+    def image(self) -> ObjectsImage:
+        """Everything, as it is now."""
+        records = TableImage(RECORD_BYTES, self._records.buckets)
+        return ObjectsImage(records, tuple(self._names), dict(self._beside))
+
+    def entries(self) -> list[tuple[bytes, Last]]:
+        """Key and last event of every object, longest quiet first."""
+        read = [(record[:KEY_BYTES], self._read(record)) for record in self._records]
+        return sorted(read, key=lambda entry: entry[1].time_ms)
+
+    def _read(self, record: bytes) -> Last:
+        token = unpack(record[_TOKEN])
+        if token is None:
+            token = OrderToken(kind_of(record[_TOKEN]), self._beside[record[:KEY_BYTES]].value)
+        return Last(token, self._type_of(record), int.from_bytes(record[-TIME_BYTES:], "big"))
+
+    def _type_of(self, record: bytes) -> str:
+        code = record[_TYPE]
+        if code == _TYPE_BESIDE:
+            return self._beside[record[:KEY_BYTES]].event_type
+        return self._names[int.from_bytes(code, "big")]
+
+    def _add_type(self, event_type: str) -> bytes:
+        if len(self._names) >= TYPES_MAX or len(event_type) > _TYPE_LENGTH_MAX:
+            return _TYPE_BESIDE
+        code = self._types[event_type] = _code(len(self._names))
+        self._names.append(event_type)
+        return code
+
+
+def _code(number: int) -> bytes:
+    return number.to_bytes(2, "big")

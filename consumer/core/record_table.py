@@ -1,0 +1,213 @@
+"""Many small records of one size, found by their key, forgotten in the order of their log time.
+
+Theory of operation. A Python object for each record would cost several times the record, so a *bucket* is
+one immutable `bytes`: some twenty records side by side, oldest first. A record is looked for with
+`bytes.find`, which is faster than any loop in Python over slots. The number of buckets grows with the table,
+one bucket at a time (linear hashing), so no single event pays for the growth of all.
+
+Since buckets are replaced and never changed, an image of the whole table is a tuple of its buckets: taking
+one costs nothing for each record, and the table goes on while the image is being written.
+
+The oldest record is found through a heap of hints. A hint says: in this bucket nothing is older than this. It
+is put right when it comes to the top, so what is only touched costs the heap nothing.
+
+A record begins with its key, of which the first bytes have to be spread evenly (a digest's are), and
+ends with `TIME_BYTES` of log time.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush, heapreplace
+
+TIME_BYTES = 6
+"""Milliseconds since 1970, up to the year 10889."""
+_MEAN = 20
+"""Records in a bucket: with fewer the buckets cost more than what is in them, with more the search does."""
+_NUMBER_BITS = 32
+"""Of a bucket's number, in a hint."""
+_NEVER_MS = 1 << 63
+_NOTHING = (b"", 0, -1)
+_NUMBER = (1 << _NUMBER_BITS) - 1
+_spread = struct.Struct("<I").unpack_from
+
+
+def time_bytes(time_ms: int) -> bytes:
+    """Log time as it stands in a record: what is out of range is as old, or as new, as can be."""
+    try:
+        return time_ms.to_bytes(TIME_BYTES, "big")
+    except OverflowError:
+        return bytes(TIME_BYTES) if time_ms < 0 else b"\xff" * TIME_BYTES
+
+
+class RecordTable:
+    """Records of `size` bytes; each key once."""
+
+    def __init__(self, size: int, buckets: Iterable[bytes] = (b"",)) -> None:
+        """Begin with the buckets of another table of the same size, or with none."""
+        self._size = size
+        self._buckets = list(buckets)
+        self._length = sum(map(len, self._buckets)) // size
+        self._measure()
+        self._hints: list[int] = []
+        self.oldest_ms = _NEVER_MS
+        """Nothing in the table is older."""
+        self._hint_all()
+        self._found = _NOTHING
+        """Key, bucket and place of the last record that was asked for: often it is put next."""
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Every record, in no particular order."""
+        for bucket in self._buckets:
+            yield from _records(bucket, self._size)
+
+    @property
+    def buckets(self) -> tuple[bytes, ...]:
+        """An image of everything, which stays as it is."""
+        return tuple(self._buckets)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The record that begins with `key`, which may be its beginning only."""
+        number = _spread(key)[0] & self._wide
+        if number >= self._count:
+            number &= self._narrow
+        bucket = self._buckets[number]
+        at = bucket.find(key)
+        if at % self._size:
+            at = _aligned(bucket, key, at, self._size)
+        self._found = (key, number, at)
+        return None if at < 0 else bucket[at : at + self._size]
+
+    def put(self, key: bytes, record: bytes) -> None:
+        """Add a record, in place of the one with its key if there is one."""
+        if self._found[0] is not key:
+            self.get(key)
+        _, number, at = self._found
+        size, bucket = self._size, self._buckets[number]
+        if at >= 0:
+            bucket = bucket[:at] + bucket[at + size :]
+            self._length -= 1
+        if bucket and bucket[-TIME_BYTES:] <= record[-TIME_BYTES:]:
+            self._buckets[number] = bucket + record
+        else:
+            self._buckets[number] = _inserted(bucket, record, size)
+            if self._buckets[number].startswith(record):
+                self._hint(number)
+        self._length += 1
+        self._found = _NOTHING
+        if self._length > _MEAN * self._count:
+            self._split()
+
+    def pop_oldest(self) -> bytes:
+        """Forget the record with the lowest time, and give it. Raises `IndexError` if there is none."""
+        number = self._oldest_bucket()
+        bucket = self._buckets[number]
+        self._buckets[number] = bucket[self._size :]
+        self._length -= 1
+        self._found = _NOTHING
+        return bucket[: self._size]
+
+    def expire(self, before_ms: int) -> bytes:
+        """Forget everything older than a log time, and give it: records, one after the other."""
+        gone = []
+        self._found = _NOTHING
+        while self._hints and self._hints[0] >> _NUMBER_BITS < before_ms:
+            if not self._length:
+                self._hints.clear()
+                break
+            number = self._oldest_bucket()
+            bucket, end = self._buckets[number], 0
+            while end < len(bucket) and self._time_at(bucket, end) < before_ms:
+                end += self._size
+            if not end:
+                break
+            gone.append(bucket[:end])
+            self._buckets[number] = bucket[end:]
+            self._length -= end // self._size
+        self._note_oldest()
+        return b"".join(gone)
+
+    # Buckets.
+
+    def _measure(self) -> None:
+        self._count = len(self._buckets)
+        self._wide = (1 << (self._count - 1).bit_length()) - 1
+        """Masks the bits of a key that number the buckets once all of this round are split…"""
+        self._narrow = self._wide >> 1
+        """…and this one those that were there before it."""
+
+    def _split(self) -> None:
+        """Divide the next bucket in turn between itself and a new one."""
+        bit = 1 << self._count.bit_length() - 1
+        number = self._count - bit
+        staying: list[bytes] = []
+        moving: list[bytes] = []
+        for record in _records(self._buckets[number], self._size):
+            (moving if _spread(record)[0] & bit else staying).append(record)
+        self._buckets[number] = b"".join(staying)
+        self._buckets.append(b"".join(moving))
+        self._measure()
+        if moving:
+            self._hint(self._count - 1)
+
+    # Hints.
+
+    def _time_at(self, bucket: bytes, at: int) -> int:
+        end = at + self._size
+        return int.from_bytes(bucket[end - TIME_BYTES : end], "big")
+
+    def _hint(self, number: int) -> None:
+        if len(self._hints) > 2 * self._count:
+            self._hint_all()  # this bucket with them
+        else:
+            heappush(self._hints, self._time_at(self._buckets[number], 0) << _NUMBER_BITS | number)
+            self._note_oldest()
+
+    def _hint_all(self) -> None:
+        self._hints = [
+            self._time_at(bucket, 0) << _NUMBER_BITS | number
+            for number, bucket in enumerate(self._buckets)
+            if bucket
+        ]
+        heapify(self._hints)
+        self._note_oldest()
+
+    def _note_oldest(self) -> None:
+        self.oldest_ms = self._hints[0] >> _NUMBER_BITS if self._hints else _NEVER_MS
+
+    def _oldest_bucket(self) -> int:
+        """Put hints right until the one on top is true. Raises `IndexError` if there is no record."""
+        hints = self._hints
+        while True:
+            number = hints[0] & _NUMBER
+            bucket = self._buckets[number]
+            if not bucket:
+                heappop(hints)
+                continue
+            true = self._time_at(bucket, 0) << _NUMBER_BITS | number
+            if true == hints[0]:
+                return number
+            heapreplace(hints, true)
+
+
+def _records(bucket: bytes, size: int) -> Iterator[bytes]:
+    return (bucket[at : at + size] for at in range(0, len(bucket), size))
+
+
+def _aligned(bucket: bytes, key: bytes, at: int, size: int) -> int:
+    """Go on looking for a key that was found astride two records, or not at all."""
+    while at >= 0 and at % size:
+        at = bucket.find(key, at + 1)
+    return at
+
+
+def _inserted(bucket: bytes, record: bytes, size: int) -> bytes:
+    """Put a record behind the last one that is not newer."""
+    time, at = record[-TIME_BYTES:], len(bucket)
+    while at and bucket[at - TIME_BYTES : at] > time:
+        at -= size
+    return bucket[:at] + record + bucket[at:]

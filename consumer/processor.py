@@ -29,7 +29,7 @@ class Reject(Exception):
 class Context:
     """What a processor is told besides the event."""
 
-    __slots__ = ("_key_of", "attempt", "events", "processor", "replay_id")
+    __slots__ = ("_key_of", "attempt", "epoch", "events", "processor", "replay_id")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Context:
         events: Sequence[Event],
         key_of: Callable[[Event], str],
         replay_id: str = "",
+        epoch: int = 0,
     ) -> None:
         self.processor = processor
         """The processor's name in the configuration."""
@@ -46,6 +47,9 @@ class Context:
         self.events = events
         self.replay_id = replay_id
         """Of the replay that the events are read in; "" when they are consumed live. A part of the keys."""
+        self.epoch = epoch
+        """Rises by one with every owner of the partition; 0: nobody counts. A receiver that remembers the
+        highest one of a partition can refuse what an older owner, frozen half-way, still sends."""
         self._key_of = key_of
 
     @property

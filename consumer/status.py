@@ -42,6 +42,10 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """Identities forgotten before their time because the cap was reached."""
     released_early: int = 0
     """Held events that a limit let go before the window had passed: they may be overtaken."""
+    lease_s: float = 0.0
+    """How long attempts may still begin before the store is asked whether the partition is still ours."""
+    epoch: int = 0
+    """How many owners the partition has had."""
 
 
 class ProcessorStatus(msgspec.Struct, frozen=True):
@@ -59,6 +63,8 @@ class ProcessorStatus(msgspec.Struct, frozen=True):
     busy_s: float
     """Time spent inside attempts."""
     last_error: str
+    abandoned: int = 0
+    """Attempts that go on now although they were cut off at their deadline."""
 
 
 class EngineStatus(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from consumer.core.stimuli import Verdict
 from consumer.events import Event, Reason
 from consumer.processor import BatchProcessor, Context, Processor, Reject, Retry
 from consumer.runtime.clock import Clock
+from consumer.runtime.lease import Lease
 
 _log = structlog.get_logger("inturn.processor")
 
@@ -36,6 +37,8 @@ class ProcessorCounts:
     attempts_failed: int = 0
     dead_lettered: int = 0
     busy_s: float = 0.0
+    abandoned: int = 0
+    """Attempts that go on although they were cut off; they fall when such an attempt ends after all."""
     last_error: str = ""
 
 
@@ -69,6 +72,19 @@ class RunningProcessor:
         return idempotency_key(self.group, self.plan.name, event, self.replay_id)
 
 
+class Turn:
+    """What the attempts of one lane need, and what is seen of them from outside."""
+
+    __slots__ = ("clock", "epoch", "lease", "started_s")
+
+    def __init__(self, lease: Lease, clock: Clock, epoch: int) -> None:
+        self.lease = lease
+        self.clock = clock
+        self.epoch = epoch
+        self.started_s: float | None = None
+        """When the attempt began that runs now."""
+
+
 class Ending(NamedTuple):
     """How it ended for one event."""
 
@@ -95,42 +111,49 @@ class _Fault(NamedTuple):
         return self.kind == "rejected"
 
 
-async def run_attempts(processor: RunningProcessor, events: Sequence[Event], clock: Clock) -> list[Ending]:
-    """Attempt until there is a verdict on every event. Never raises, but for being cancelled itself.
+async def run_attempts(processor: RunningProcessor, events: Sequence[Event], turn: Turn) -> Ending | None:
+    """Attempt until there is a verdict on all events together; None: they are to be tried one by one.
 
-    What a chunk cannot do together is tried for each event alone, so that one bad event costs only itself.
+    What a chunk cannot do together costs only the bad event if each is tried alone. Never raises, but for
+    being cancelled itself. No attempt begins while the partition may be another owner's.
     """
     failed = 0
     while True:
-        fault = await _attempt(processor, events, failed + 1, clock)
+        if not turn.lease.is_valid:
+            await turn.lease.hold()
+        fault = await _attempt(processor, events, failed + 1, turn)
         if fault is None:
             processor.counts.handled += len(events)
-            return [HANDLED] * len(events)
+            return HANDLED
         failed += 1
-        wait_s = None if fault.is_final else processor.retry.wait_s(failed, clock.jitter(), fault.after_s)
+        wait_s = (
+            None if fault.is_final else processor.retry.wait_s(failed, turn.clock.jitter(), fault.after_s)
+        )
         if wait_s is None:
             break
         await asyncio.sleep(wait_s)
     if len(events) > 1:
-        return [(await run_attempts(processor, [event], clock))[0] for event in events]
+        return None
     reason = Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT
     processor.counts.dead_lettered += 1
-    return [Ending(Verdict.FAILED, reason, fault.error, failed)]
+    return Ending(Verdict.FAILED, reason, fault.error, failed)
 
 
 async def _attempt(
-    processor: RunningProcessor, events: Sequence[Event], attempt: int, clock: Clock
+    processor: RunningProcessor, events: Sequence[Event], attempt: int, turn: Turn
 ) -> _Fault | None:
-    context = Context(processor.plan.name, attempt, events, processor.key_of, processor.replay_id)
+    name, replay_id = processor.plan.name, processor.replay_id
+    context = Context(name, attempt, events, processor.key_of, replay_id, turn.epoch)
     counts = processor.counts
     counts.running += 1
-    started_s = clock.monotonic_s()
+    turn.started_s = started_s = turn.clock.monotonic_s()
     fault: _Fault | None = None
     try:
         fault = await _call(processor, events, context)
     finally:
+        turn.started_s = None
         counts.running -= 1
-        took_s = clock.monotonic_s() - started_s
+        took_s = turn.clock.monotonic_s() - started_s
         counts.busy_s += took_s
     if fault is None:
         processor.observe(processor.plan.name, "handled", took_s, len(events))

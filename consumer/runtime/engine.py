@@ -21,7 +21,9 @@ from consumer.events import NOTHING_DONE, Checkpoint, ObjectId, PartitionId, Raw
 from consumer.runtime.assignment import take_over
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import Clock
+from consumer.runtime.lease import FENCE_AFTER_S, Lease
 from consumer.runtime.partition import PartitionRunner
+from consumer.runtime.partition_parts import PartitionReading, PartitionStores
 from consumer.runtime.writers import DeadLetterWriter
 from consumer.sources import Source
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
@@ -66,6 +68,8 @@ class EngineParts:
     """For a person; no secret in it."""
     version: str
     drain_timeout_s: float = 20.0
+    fence_after_s: float = FENCE_AFTER_S
+    """How long a partition is trusted to be ours without the store having shown it."""
     reader: Reader = field(default_factory=Reader)
     on_retired: Callable[[PartitionStatus], None] = lambda _: None
     """Told the last status of a partition, in the step in which it leaves `Engine.status`."""
@@ -167,6 +171,7 @@ class Engine:
         if partition in self._runners:
             await self._give_up(partition, lost=False)
         name = parts.name_partition(partition)
+        started_s = self._clock.monotonic_s()
         try:
             snapshot, writer = await take_over(parts.checkpoints, name, start or NOTHING_DONE, parts.policy)
         except CorruptState as error:
@@ -185,11 +190,21 @@ class Engine:
             partition,
             Pipeline(parts.policy, plans, parts.admission, parts.catalogue, snapshot),
             parts.processors,
-            writer,
-            DeadLetterWriter(parts.dead_letters, name, [plan.name for plan in plans], self._clock),
+            PartitionStores(
+                writer,
+                DeadLetterWriter(parts.dead_letters, name, [plan.name for plan in plans], self._clock),
+                Lease(
+                    partition,
+                    writer.prove,
+                    self._clock,
+                    proved_s=started_s,
+                    lasts_s=parts.fence_after_s,
+                ),
+            ),
             self._clock,
-            lambda: parts.reader.newest(partition),
-            lambda: parts.reader.redelivered(partition),
+            PartitionReading(
+                lambda: parts.reader.newest(partition), lambda: parts.reader.redelivered(partition)
+            ),
         )
         is_running = asyncio.Event()
         self._tasks.create_task(runner.run(is_running), name=f"partition {partition}")
@@ -327,6 +342,7 @@ class Engine:
             stale_skipped=self._stale_skipped[index] + skipped,
             busy_s=counts.busy_s,
             last_error=counts.last_error,
+            abandoned=counts.abandoned,
         )
 
 

@@ -37,17 +37,21 @@ from consumer.core.stimuli import (
     Verdict,
 )
 from consumer.errors import FenceLost, StoreUnavailable
-from consumer.events import Outcome, RawBatch, Reason
-from consumer.runtime.attempts import RunningProcessor
+from consumer.events import RawBatch
+from consumer.runtime.attempts import RunningProcessor, Turn
 from consumer.runtime.clock import Clock
-from consumer.runtime.lanes import Lanes
-from consumer.runtime.writers import CheckpointWriter, DeadLetterWriter
+from consumer.runtime.inbox import Inbox
+from consumer.runtime.lanes import CUT_OFF_S, Lanes
+from consumer.runtime.partition_parts import PartitionReading, PartitionStores
+from consumer.runtime.partition_status import outcomes_of, status_of
 from consumer.status import PartitionStatus
 
 _log = structlog.get_logger("inturn.partition")
 
 _TICK_S = 1.0
 """The longest time between two looks at the clock."""
+_FOR_STORING_S = 1.0
+"""What of the drain's time-out is left for the last write; it may take longer than that."""
 _LAST_WRITE_S = 10.0
 """How long the checkpoint after a drain may take; then the work since the one before will be repeated."""
 
@@ -60,44 +64,40 @@ class PartitionRunner:
         partition: str,
         pipeline: Pipeline,
         processors: Sequence[RunningProcessor],
-        checkpoints: CheckpointWriter,
-        dead_letters: DeadLetterWriter,
+        stores: PartitionStores,
         clock: Clock,
-        newest: Callable[[], int | None] = lambda: None,
-        redelivered: Callable[[], int] = lambda: 0,
+        reading: PartitionReading,
     ) -> None:
         self.partition = partition
         self.pipeline = pipeline
+        self.lease = stores.lease
         self.is_lost = False
         """Another owner has the partition: nothing more is done or written."""
         self.store_trouble: str | None = None
         """Why the last checkpoint could not be stored; None if it could."""
         self._newest_in_batch: int | None = None
-        self._newest_polled = newest
-        self._dropped_by_source = redelivered
-        self._dropped_before = redelivered()
+        self._reading = reading
+        self._dropped_before = reading.redelivered()
         self._processors = processors
-        self._checkpoints = checkpoints
-        self._dead_letters = dead_letters
+        self._checkpoints = stores.checkpoints
+        self._dead_letters = stores.dead_letters
         self._clock = clock
         self._lanes: list[Lanes] = []
         self._letters: deque[list[Letter]] = deque()
+        self._is_writing_letters = False
         self._store: StoreCheckpoint | None = None
         self._unsettled: dict[tuple[int, int], asyncio.Future[None]] = {}
         self._wake_ms: int | None = None
-        self._may_receive = asyncio.Event()
+        self._looked_s: float | None = None
+        self._inbox = Inbox()
         self._has_letters = asyncio.Event()
         self._has_snapshot = asyncio.Event()
         self._is_woken = asyncio.Event()
         self._has_changed = asyncio.Event()
-        self._batch: RawBatch | None = None
-        self._has_batch = asyncio.Event()
-        self._is_taken = asyncio.Event()
-        self._is_closing = False
+        self.is_closing = False
         self._is_hurried = False
         self._stop = asyncio.Event()
-        self._stored_s = self._turned_s = clock.monotonic_s()
-        self._may_receive.set()
+        self.stored_s = self.turned_s = clock.monotonic_s()
 
     # The life of a partition.
 
@@ -105,7 +105,7 @@ class PartitionRunner:
         """Run until `drain` or `abandon` is through; sets the event when the tasks are there."""
         async with asyncio.TaskGroup() as tasks:
             self._lanes = [
-                Lanes(index, processor, tasks, self._clock, self._settle)
+                Lanes(index, processor, tasks, self._new_turn, self._settle)
                 for index, processor in enumerate(self._processors)
             ]
             work = [
@@ -115,38 +115,42 @@ class PartitionRunner:
                     self._keep_time,
                     self._write_checkpoints,
                     self._write_dead_letters,
+                    self._keep_lease,
                     self._checkpoints.keep_copies,
                 )
             ]
             is_running.set()
             await self._stop.wait()
-            for lanes in self._lanes:
-                await lanes.stop()
             for task in work:
                 task.cancel()
+            await self._stop_lanes()
+            for future in self._unsettled.values():
+                future.cancel()
+
+    def _new_turn(self) -> Turn:
+        return Turn(self.lease, self._clock, self.pipeline.epoch)
+
+    async def _stop_lanes(self) -> None:
+        running = [task for lanes in self._lanes for task in lanes.cut_off()]
+        if running:
+            await asyncio.wait(running, timeout=CUT_OFF_S)
+        for lanes in self._lanes:
+            await lanes.conclude()
 
     async def receive(self, batch: RawBatch) -> None:
         """Take a batch; waits while paused, drops it when the partition is being given up.
 
         Raises `FenceLost` if the partition has another owner.
         """
-        while not (self._may_receive.is_set() and self._batch is None):
-            if self._is_closing:
-                break
-            await self._may_receive.wait()
-            if self._batch is not None:
-                await self._is_taken.wait()
+        has_room = await self._inbox.room()
         if self.is_lost:
             raise FenceLost(f"Partition {self.partition} has another owner.")
-        if self._is_closing:
-            return
-        self._batch = batch
-        self._is_taken.clear()
-        self._has_batch.set()
+        if has_room:
+            self._inbox.put(batch)
 
     async def end(self) -> None:
         """Release what is held, because nothing more will come, and wait until it is handled."""
-        await self._until(lambda: self._batch is None)
+        await self._until(lambda: self._inbox.is_empty)
         self._feed(Ended())
         await self._until(lambda: not self.pipeline.has_work)
 
@@ -154,13 +158,14 @@ class PartitionRunner:
         """Take nothing more, finish what is in flight, store the checkpoint; tell whether all was done.
 
         What still runs after the time-out, or after `hurry`, is cut off, and will be repeated with the same
-        idempotency key by whoever has the partition next.
+        idempotency key by whoever has the partition next. The time-out is that of the whole: it leaves some
+        for cutting off and storing. Nothing is waited for behind an attempt that does not end.
         """
-        self._is_closing = True
-        self._may_receive.set()
-        finished = await self._until(lambda: not self.pipeline.has_work, timeout_s)
-        for lanes in self._lanes:
-            await lanes.stop()
+        self._close()
+        for_work_s = max(timeout_s / 2, timeout_s - CUT_OFF_S - _FOR_STORING_S)
+        await self._until(lambda: not self._is_moving, for_work_s)
+        finished = not self.pipeline.has_work
+        await self._stop_lanes()
         self._feed(Revoked())
         self._feed(Ticked(self._clock.now_ms()))
         self._is_hurried = False  # the last write is what makes the haste safe
@@ -180,17 +185,34 @@ class PartitionRunner:
     def abandon(self) -> None:
         """Fall silent at once: the partition is not ours any more."""
         self.is_lost = True
-        self._is_closing = True
-        self._may_receive.set()
-        self._is_taken.set()
+        self.lease.end()
+        self._close()
+        for lanes in self._lanes:
+            lanes.cut_off()
         self._stop.set()
         self._has_changed.set()
+
+    def _close(self) -> None:
+        self.is_closing = True
+        self._inbox.close()
 
     @property
     def newest(self) -> int | None:
         """The newest sequence number in the partition, as far as anything has told us."""
-        told = [number for number in (self._newest_in_batch, self._newest_polled()) if number is not None]
+        told = [number for number in (self._newest_in_batch, self._reading.newest()) if number is not None]
         return max(*told, self.pipeline.highest_received) if told else None
+
+    @property
+    def dropped_by_source(self) -> int:
+        """Messages that came again since the assignment and were dropped before they were handed over."""
+        return self._reading.redelivered() - self._dropped_before
+
+    @property
+    def _is_moving(self) -> bool:
+        """Whether there is work that will end by itself."""
+        if not self.pipeline.has_work:
+            return False
+        return bool(self._letters or self._is_writing_letters or any(each.is_moving for each in self._lanes))
 
     @property
     def is_paused(self) -> bool:
@@ -202,7 +224,7 @@ class PartitionRunner:
     def _feed(self, stimulus: Stimulus) -> None:
         if self.is_lost:
             return
-        self._turned_s = self._clock.monotonic_s()
+        self.turned_s = self._clock.monotonic_s()
         for effect in self.pipeline.handle(stimulus):
             self._carry_out(effect)
         self._has_changed.set()
@@ -218,15 +240,17 @@ class PartitionRunner:
                 self._store = effect
                 self._has_snapshot.set()
             case Pause():
-                self._may_receive.clear()
+                self._inbox.pause()
             case Resume():
-                self._may_receive.set()
+                self._inbox.resume()
             case WakeAt():
                 self._wake_ms = effect.time_ms
                 self._is_woken.set()
 
     async def _settle(self, results: list[Result]) -> None:
         """Report results; what follows a failure waits until it is in the dead letters and stored as such."""
+        if self._stop.is_set():
+            return
         failed = [result for result in results if result.verdict is Verdict.FAILED]
         waiting = []
         for result in failed:
@@ -242,15 +266,12 @@ class PartitionRunner:
     async def _take_batches(self) -> None:
         # Not fed where it is received: an error in here must stop the process, not end up in a source.
         while True:
-            await self._has_batch.wait()
-            self._has_batch.clear()
-            batch = self._batch
-            if batch is not None and not self._is_closing:
+            batch = await self._inbox.next()
+            if not self.is_closing:
                 if batch.newest_sequence_number is not None:
                     self._newest_in_batch = batch.newest_sequence_number
                 self._feed(Received(batch, self._clock.now_ms()))
-            self._batch = None
-            self._is_taken.set()
+            self._inbox.taken()
 
     async def _keep_time(self) -> None:
         looked_ms = self._clock.now_ms()
@@ -271,9 +292,40 @@ class PartitionRunner:
             looked_ms = now_ms
             if self._wake_ms is not None and self._wake_ms <= now_ms:
                 self._wake_ms = None
+            self._look_after(self._clock.monotonic_s())
             newest = self.newest
             self._feed(Ticked(now_ms, newest is None or newest <= self.pipeline.highest_received))
             await asyncio.sleep(0)
+
+    def _look_after(self, now_s: float) -> None:
+        if self._looked_s is not None and now_s - self._looked_s < _TICK_S / 2:
+            return
+        self._looked_s = now_s
+        for lanes in self._lanes:
+            lanes.look(now_s)
+        if self.lease.look(is_busy=self._is_moving):
+            _log.error(
+                "The store does not answer and the partition may be another owner's; it is given up. "
+                "What was not stored is done again with the same idempotency keys.",
+                partition=self.partition,
+                store=self.lease.trouble,
+            )
+            self.abandon()
+
+    async def _keep_lease(self) -> None:
+        try:
+            await self.lease.keep()
+        except FenceLost as error:
+            self._fall_silent(error)
+
+    def _fall_silent(self, error: FenceLost) -> None:
+        if not self.is_lost:
+            _log.warning(
+                "The partition has another owner; it falls silent here.",
+                partition=self.partition,
+                error=str(error),
+            )
+        self.abandon()
 
     async def _write_checkpoints(self) -> None:
         while True:
@@ -286,15 +338,11 @@ class PartitionRunner:
             try:
                 await self._checkpoints.write(store.snapshot)
             except FenceLost as error:
-                _log.warning(
-                    "The partition has another owner; it falls silent here.",
-                    partition=self.partition,
-                    error=str(error),
-                )
-                self.abandon()
+                self._fall_silent(error)
                 return
             except StoreUnavailable as error:
                 is_stored = False
+                self.lease.failed(started_s)
                 self.store_trouble = str(error)
                 _log.warning(
                     "The checkpoint cannot be stored; it is tried again.",
@@ -304,7 +352,8 @@ class PartitionRunner:
             else:
                 is_stored = True
                 self.store_trouble = None
-                self._stored_s = self._clock.monotonic_s()
+                self.lease.proved(started_s)
+                self.stored_s = self._clock.monotonic_s()
                 for key in store.settles:
                     self._let_go_on(key)
             took_ms = int((self._clock.monotonic_s() - started_s) * 1_000)
@@ -316,7 +365,9 @@ class PartitionRunner:
             self._has_letters.clear()
             while self._letters:
                 letters = self._letters.popleft()
-                await self._dead_letters.write(letters)
+                self._is_writing_letters = True
+                await self._dead_letters.write(letters, self.lease.hold)
+                self._is_writing_letters = False
                 self._feed(DeadLettered([(letter.ticket, letter.processor) for letter in letters]))
 
     def _let_go_on(self, key: tuple[int, int]) -> None:
@@ -341,40 +392,8 @@ class PartitionRunner:
 
     def outcomes(self) -> dict[str, int]:
         """How many events ended how: ``outcome`` or ``outcome:reason``."""
-        return {_label(*key): count for key, count in self.pipeline.counts.outcomes.items()}
+        return outcomes_of(self)
 
     def status(self) -> PartitionStatus:
         """The partition as it is now."""
-        pipeline, counts = self.pipeline, self.pipeline.counts
-        now_s = self._clock.monotonic_s()
-        checkpoint = pipeline.tracker.checkpoint.sequence_number
-        newest = self.newest
-        return PartitionStatus(
-            partition=self.partition,
-            state="draining" if self._is_closing else "paused" if pipeline.is_paused else "reading",
-            checkpoint=checkpoint,
-            last_received=pipeline.highest_received,
-            newest=newest,
-            lag=None if newest is None else newest - checkpoint,
-            in_flight=pipeline.in_flight,
-            held=pipeline.sequencer.held,
-            held_bytes=pipeline.sequencer.held_bytes,
-            watermark_ms=pipeline.watermark.time_ms,
-            checkpoint_age_s=now_s - self._stored_s,
-            heartbeat_age_s=now_s - self._turned_s,
-            objects=len(pipeline.sequencer),
-            identities=len(pipeline.deduplicator),
-            outcomes=self.outcomes(),
-            ordered_by=dict(counts.ordered_by),
-            redelivered=counts.redelivered + self._dropped_by_source() - self._dropped_before,
-            gaps=counts.gaps,
-            unkeyed=counts.unkeyed,
-            identity_conflicts=counts.identity_conflicts,
-            incomparable=pipeline.sequencer.incomparable,
-            identities_evicted=pipeline.deduplicator.evicted,
-            released_early=pipeline.sequencer.released_early,
-        )
-
-
-def _label(outcome: Outcome, reason: Reason | None) -> str:
-    return outcome.value if reason is None else f"{outcome.value}:{reason.value}"
+        return status_of(self, self._clock.monotonic_s())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -36,19 +37,32 @@ class CheckpointWriter:
         self._copy: tuple[Checkpoint, bytes] | None = None
         self._has_copy = asyncio.Event()
         self._wants_copy = True
+        self._access = asyncio.Lock()
+        """A look at the fence while a write changes it would take our own version for another owner's."""
 
     async def write(self, snapshot: Snapshot) -> None:
         """Store a snapshot with its checkpoint. Raises `FenceLost`, `StoreUnavailable`."""
         # Deflating a large state takes long enough to hold up every partition of the process.
         body = await asyncio.to_thread(encode, snapshot)
-        if self._uncertain is not None:
-            await self._settle_uncertainty(self._uncertain)
-        try:
-            self._fence = await self._store.save(self._partition, snapshot.checkpoint, body, self._fence)
-        except StoreUnavailable:
-            self._uncertain = body
-            raise
+        async with self._access:
+            if self._uncertain is not None:
+                await self._settle_uncertainty(self._uncertain)
+            try:
+                self._fence = await self._store.save(self._partition, snapshot.checkpoint, body, self._fence)
+            except StoreUnavailable:
+                self._uncertain = body
+                raise
         self.offer_copy(snapshot.checkpoint, body)
+
+    async def prove(self) -> None:
+        """Make sure that the stored state is still ours. Raises `FenceLost`, `StoreUnavailable`."""
+        async with self._access:
+            if self._uncertain is not None:
+                await self._settle_uncertainty(self._uncertain)
+            elif not await self._store.is_current(self._partition, self._fence):
+                raise FenceLost(
+                    f"Another owner has written the state of partition {self._partition.partition}."
+                )
 
     def offer_copy(self, checkpoint: Checkpoint, body: bytes) -> None:
         """Say what has been stored; it is put aside by `keep_copies` if it is time for that."""
@@ -105,12 +119,13 @@ class DeadLetterWriter:
         self._names = names
         self._clock = clock
 
-    async def write(self, letters: list[Letter]) -> None:
-        """Store letters durably; returns only then."""
+    async def write(self, letters: list[Letter], may_write: Callable[[], Awaitable[None]]) -> None:
+        """Store letters durably; returns only then. Waits for `may_write` before every try."""
         now_ms = self._clock.now_ms()
         written = [self._letter(letter, now_ms) for letter in letters]
         wait_s = _BACKOFF_S
         while True:
+            await may_write()
             try:
                 await self._store.put(written)
             except StoreUnavailable as error:

@@ -19,9 +19,10 @@ from consumer.core.retry import RetryPolicy
 from consumer.core.sequencer import SequencerLimits
 from consumer.events import Event, PartitionId, RawBatch
 from consumer.processor import Context
-from consumer.runtime.attempts import RunningProcessor
+from consumer.runtime.attempts import RunningProcessor, Turn
 from consumer.runtime.clock import SystemClock
 from consumer.runtime.engine import Engine, EngineParts
+from consumer.runtime.lease import Lease
 from consumer.sources import Intake
 from consumer.stores.memory import MemoryDeadLetters, MemoryStore
 
@@ -93,6 +94,17 @@ def running(target: Any, name: str = "keep", **changes: Any) -> RunningProcessor
     plan_fields = {key: changes.pop(key) for key in of_plan if key in changes}
     settings: dict[str, Any] = {"retry": NO_WAIT, "group": "$Default"} | changes
     return RunningProcessor(plan=ProcessorPlan(name, **plan_fields), type="test", target=target, **settings)
+
+
+def new_turn(**changes: Any) -> Turn:
+    """The turn of a lane whose partition is surely ours."""
+
+    async def prove() -> None:
+        return
+
+    clock = SystemClock()
+    lease = Lease("0", prove, clock, proved_s=clock.monotonic_s())
+    return Turn(**{"lease": lease, "clock": clock, "epoch": 1} | changes)
 
 
 class ScriptedSource:

@@ -13,9 +13,8 @@ from consumer.core.stimuli import Verdict
 from consumer.events import Event, Reason
 from consumer.processor import Reject, Retry
 from consumer.runtime.attempts import run_attempts
-from consumer.runtime.clock import SystemClock
 
-from .conftest import Recorder, batch, running, versions
+from .conftest import Recorder, batch, new_turn, running, versions
 
 
 def events(count: int = 1) -> list[Event]:
@@ -25,7 +24,8 @@ def events(count: int = 1) -> list[Event]:
 
 
 async def attempt(processor, count=1):
-    return await run_attempts(processor, events(count), SystemClock())
+    ending = await run_attempts(processor, events(count), new_turn())
+    return [ending]
 
 
 async def test_returning_means_done():
@@ -157,13 +157,13 @@ class Batches:
                 raise Reject(f"{event.id} is poison")
 
 
-async def test_one_bad_event_of_a_chunk_costs_only_itself():
+async def test_a_chunk_that_cannot_be_done_together_is_to_be_tried_one_by_one():
     target = Batches(poison={"m-2"})
 
     endings = await attempt(running(target), 3)
 
-    assert [ending.verdict for ending in endings] == [Verdict.HANDLED, Verdict.FAILED, Verdict.HANDLED]
-    assert target.calls == [["m-1", "m-2", "m-3"], ["m-1"], ["m-2"], ["m-3"]]
+    assert endings == [None]
+    assert target.calls == [["m-1", "m-2", "m-3"]]
 
 
 async def test_every_attempt_is_observed():

@@ -59,4 +59,4 @@ class CorruptState(InturnError):
 
 
 class NewerState(CorruptState):
-    """Stored state has a format of a newer version of inturn. It is whole: never replaced, never gone behind."""
+    """Stored state has the format of a newer inturn. It is whole: never replaced, and never gone behind."""

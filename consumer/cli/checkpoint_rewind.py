@@ -67,8 +67,8 @@ class Move(msgspec.Struct, frozen=True):
     def _meaning(self) -> str:
         if self.skipped:
             span = f"{self.skipped} events, {self.at + 1} to {self.to.sequence_number},"
-            if self.kept is not None and self.kept.kind is CopyKind.BACKUP:
-                return f"{span} count as handled, as they did before."
+            if self.kept is not None:
+                return f"{span} count as handled, as they did when the state was put aside."
             return f"{span} will never be handled."
         first = (
             self.to.sequence_number + 1
@@ -123,8 +123,8 @@ def check(move: Move, owner: Owner | None, *, skips: bool, force: bool) -> None:
             "Stop it, or wait until its ownership has expired. With --force it is moved all the same, and "
             "the consumer loses it."
         )
-    is_backup = move.kept is not None and move.kept.kind is CopyKind.BACKUP
-    if move.skipped and not (skips or is_backup):
+    # A kept state has been reached by handling what lies before it: to go there skips nothing.
+    if move.skipped and move.kept is None and not skips:
         raise NotMoved(
             f"Partition {partition}: that is ahead of the checkpoint: {move.skipped} events would never be "
             "handled. If that is meant, say --skip-events."

@@ -52,7 +52,7 @@ class BlobStore(BlobCheckpointStore):
         if checkpoint is None:
             raise CorruptState(
                 f"{self._container.place}: blob {name} has no readable offset and sequencenumber. Nothing "
-                "was changed. Restore it, or delete it to begin at the earliest event."
+                "was changed. Restore it, or delete it and use `inturn checkpoint rewind --to kept:1`."
             )
         is_ours = WRITE_ID in found.metadata
         return StoredState(checkpoint, snapshot if snapshot or is_ours else None, found.etag)

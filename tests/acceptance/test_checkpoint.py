@@ -6,288 +6,321 @@ import json
 import struct
 import uuid
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consumer.events import Checkpoint, PartitionId
+from consumer.events import Checkpoint
 from consumer.stores import CopyKind
 from consumer.stores.blob import BlobStore
 from consumer.stores.blob_container import BlobContainer
 from consumer.stores.sqlite import SqliteStore
 
-from .conftest import Ended, inturn, registered, stop
+from .conftest import Ended, Place, inturn, registered, stop
 
 pytestmark = pytest.mark.slow
 
 
 class State:
-    """A stored state of either kind, which a test may look into and damage."""
+    """What is stored for partition 0, which a test may look into and damage."""
 
-    def __init__(self, settings: dict[str, Any], folder: Path, hub: Any) -> None:
+    def __init__(self, settings: dict[str, Any], folder: Path) -> None:
         self.settings = settings
         self.folder = folder
-        self.name = PartitionId(f"127.0.0.1:{hub.port}", "events", "$Default", "0")
 
-    def open(self) -> Any:
-        if self.settings["type"] == "sqlite":
-            return SqliteStore(path=self.folder / self.settings["path"])
-        options = {key: self.settings[key] for key in ("connection_string", "create_container")}
-        return BlobStore(BlobContainer(self.settings["container"], **options))
+    @classmethod
+    def of(cls, kind: str, folder: Path, request: pytest.FixtureRequest) -> State:
+        settings: dict[str, Any] = {"type": kind, "checkpoint_interval_s": 0.1}
+        if kind == "sqlite":
+            return cls(settings | {"path": "state.sqlite"}, folder)
+        azurite = request.getfixturevalue("azurite")
+        container = {"container": f"checkpoint-{uuid.uuid4().hex}", "create_container": True}
+        return cls(settings | container | {"connection_string": azurite.connection_string}, folder)
 
     async def ask(self, method: str, *arguments: Any) -> Any:
-        store = self.open()
+        """Call a method of the store, with the name of the partition first."""
+        if self.settings["type"] == "sqlite":
+            store: Any = SqliteStore(path=self.folder / self.settings["path"])
+        else:
+            options = {key: self.settings[key] for key in ("connection_string", "create_container")}
+            store = BlobStore(BlobContainer(self.settings["container"], **options))
         try:
-            return await getattr(store, method)(*arguments)
+            (name,) = [name for name, _ in await store.partitions() if name.partition == "0"]
+            return await getattr(store, method)(name, *arguments)
         finally:
             await store.close()
 
-    async def damage(self, change=lambda body: body[:-2] + bytes([body[-2] ^ 1]) + body[-1:]) -> bytes:
-        """Change the stored bytes behind everybody's back, metadata and all else as they are."""
-        stored = await self.ask("load", self.name)
-        body = change(stored.snapshot)
-        await self.ask("save", self.name, stored.checkpoint, body, stored.fence)
+    async def number(self) -> int:
+        return int((await self.ask("load")).checkpoint.sequence_number)
+
+    async def kept(self, kind: CopyKind) -> list[bytes]:
+        return [copy.snapshot for copy in await self.ask("kept") if copy.kind is kind]
+
+    async def everything(self) -> Any:
+        return await self.ask("load"), await self.ask("kept")
+
+    async def damage(self, change: Callable[[bytes], bytes] | None = None) -> bytes:
+        """Change the stored bytes behind everybody's back, all else as it is."""
+        stored = await self.ask("load")
+        body = stored.snapshot
+        body = change(body) if change else body[:-2] + bytes([body[-2] ^ 1]) + body[-1:]
+        await self.ask("save", stored.checkpoint, body, stored.fence)
         return body
 
 
+class HubWork:
+    """A consumer of the local hub, which is started, and stopped when it has read what there is."""
+
+    def __init__(self, place: Place, state: State) -> None:
+        self.place = place
+        self.state = state
+        self.folder = place.folder
+        place.configure(state=state.settings)
+
+    def publish(self, first: int, last: int) -> None:
+        for version in range(first, last + 1):
+            self.place.hub.publish("events", registered("m", version), partition="0")
+
+    async def read(self, count: int) -> list[int]:
+        """Read until so many events are handled in all; gives them."""
+        async with self.place.running() as process:
+            await self.place.until(lambda: len(self.place.ids()) >= count)
+            assert await stop(process) == 0
+        return self.place.versions("m")
+
+
+class FileWork:
+    """A consumer of a file, which ends with it."""
+
+    def __init__(self, place: Place, state: State) -> None:
+        self.place = place
+        self.state = state
+        self.folder = place.folder
+        place.configure(source={"type": "file", "paths": ["events.jsonl"]}, state=state.settings)
+
+    def publish(self, first: int, last: int) -> None:
+        with (self.folder / "events.jsonl").open("ab") as file:
+            file.writelines(registered("m", version) + b"\n" for version in range(first, last + 1))
+
+    async def read(self, count: int) -> list[int]:
+        """Read the file; gives what is handled in all."""
+        ended = await inturn(self.folder, "run")
+        assert ended.code == 0, ended
+        assert len(self.place.ids()) == count
+        return self.place.versions("m")
+
+
 @pytest.fixture(params=["sqlite", "blob"])
-def state(request, place, tmp_path) -> State:
-    """The place is configured to store there."""
-    if request.param == "sqlite":
-        settings = {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.1}
-    else:
-        settings = {
-            "type": "blob",
-            "connection_string": request.getfixturevalue("azurite").connection_string,
-            "container": f"checkpoint-{uuid.uuid4().hex}",
-            "create_container": True,
-            "checkpoint_interval_s": 0.1,
-        }
-    place.configure(state=settings)
-    return State(settings, tmp_path, place.hub)
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> State:
+    return State.of(request.param, tmp_path, request)
 
 
-def publish(place, first, last):
-    for version in range(first, last + 1):
-        place.hub.publish("events", registered("m", version), partition="0")
+@pytest.fixture
+def hub_work(place: Place, state: State) -> HubWork:
+    return HubWork(place, state)
 
 
-async def read(place, state, count):
-    """Let a consumer read until it has handled so many events, and stop it."""
-    async with place.running() as process:
-        await place.until(lambda: len(place.ids()) >= count)
-        assert await stop(process) == 0
-    return place.versions("m")
+@pytest.fixture
+def file_work(place: Place, state: State) -> FileWork:
+    return FileWork(place, state)
 
 
-async def show(place, *arguments) -> tuple[int, dict[str, Any]]:
-    shown = await inturn(place.folder, "checkpoint", "show", "--json", *arguments)
+async def show(work, *arguments) -> tuple[int, dict[str, Any]]:
+    shown = await inturn(work.folder, "checkpoint", "show", "--json", *arguments)
     assert "Traceback" not in shown.errors
     return shown.code, {each["partition"]: each for each in map(json.loads, shown.out.splitlines())}
 
 
-async def kept(state, kind):
-    return [copy for copy in await state.ask("kept", state.name) if copy.kind is kind]
-
-
-async def rewind(place, *arguments) -> Ended:
-    done = await inturn(place.folder, "checkpoint", "rewind", *arguments)
+async def rewind(work, *arguments) -> Ended:
+    done = await inturn(work.folder, "checkpoint", "rewind", *arguments)
     assert "Traceback" not in done.errors
     return done
 
 
-async def test_rewound_events_are_handled_again_and_a_backup_goes_back(place, state):
-    publish(place, 1, 10)
-    assert await read(place, state, 10) == list(range(1, 11))
-    before = await state.ask("load", state.name)
+async def test_rewound_events_are_handled_again_and_a_backup_goes_back(hub_work):
+    state = hub_work.state
+    hub_work.publish(1, 10)
+    assert await hub_work.read(10) == list(range(1, 11))
+    before = await state.ask("load")
 
-    code, shown = await show(place, "0")
-    assert code == 0
+    code, shown = await show(hub_work, "0")
     zero = shown["0"]
-    assert (zero["sequence_number"], zero["state"]["condition"], zero["owner"]) == (9, "good", None)
-    assert (zero["state"]["objects"], zero["state"]["identities"]) == (1, 10)
+    assert (code, zero["sequence_number"], zero["state"]["condition"]) == (0, 9, "good")
+    assert (zero["owner"], zero["state"]["objects"], zero["state"]["identities"]) == (None, 1, 10)
     assert zero["state"]["bytes"] == len(before.snapshot)
 
-    done = await rewind(place, "--to", "6", "--partition", "0", "--yes")
+    done = await rewind(hub_work, "--to", "6", "--partition", "0", "--yes")
     assert done.code == 0, done
     assert "checkpoint 9 -> 5" in done.out
     assert "4 events, 6 to 9, are handled again" in done.out
-    stored = await state.ask("load", state.name)
-    assert stored.checkpoint.sequence_number == 5
+    assert await state.number() == 5
 
-    publish(place, 11, 11)
-    assert (await read(place, state, 15))[10:] == [7, 8, 9, 10, 11]  # in turn, none stale, none a duplicate
+    hub_work.publish(11, 11)
+    assert (await hub_work.read(15))[10:] == [7, 8, 9, 10, 11]  # in turn, none stale, none a duplicate
 
-    back = await rewind(place, "--to", "backup", "--yes", "--partition", "0")
+    back = await rewind(hub_work, "--to", "backup", "--yes", "--partition", "0")
     assert back.code == 0, back
-    assert (await state.ask("load", state.name)).checkpoint == before.checkpoint
-    _, shown = await show(place, "0")
+    assert (await state.ask("load")).checkpoint == before.checkpoint
+    _, shown = await show(hub_work, "0")
     assert (shown["0"]["state"]["objects"], shown["0"]["state"]["identities"]) == (1, 10)
 
 
-async def test_times_the_earliest_event_and_kept_states_are_places_to_go_to(place, state):
-    publish(place, 1, 4)
-    await read(place, state, 4)
-    _, shown = await show(place, "0")
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
+async def test_times_the_earliest_event_and_kept_states_are_places_to_go_to(hub_work):
+    hub_work.publish(1, 4)
+    await hub_work.read(4)
+    _, shown = await show(hub_work, "0")
     then = datetime.fromtimestamp(shown["0"]["state"]["watermark_ms"] / 1_000 + 0.001, UTC)
-    publish(place, 5, 6)
-    await read(place, state, 6)
-    _, shown = await show(place, "0")
+    hub_work.publish(5, 6)
+    await hub_work.read(6)
+    _, shown = await show(hub_work, "0")
     copies = {copy["name"]: copy["sequence_number"] for copy in shown["0"]["kept"]}
     assert copies["kept:1"] == 3  # what the second consumer found
 
-    done = await rewind(place, "--to", then.isoformat(), "--dry-run", "--partition", "0")
+    done = await rewind(hub_work, "--to", then.isoformat(), "--dry-run", "--partition", "0")
     assert "2 events, 4 to 5, are handled again" in done.out
-    done = await rewind(place, "--to", "2000-01-01T00:00:00Z", "--dry-run", "--partition", "0")
+    done = await rewind(hub_work, "--to", "2000-01-01T00:00:00Z", "--dry-run", "--partition", "0")
     assert "6 events, 0 to 5, are handled again" in done.out
-    done = await rewind(place, "--to", "kept:1", "--partition", "0", "--yes")
+    done = await rewind(hub_work, "--to", "kept:1", "--partition", "0", "--yes")
     assert done.code == 0, done
     assert "2 events, 4 to 5, are handled again" in done.out
     assert "1 objects and 4 identities of the kept state" in done.out
-    assert (await read(place, state, 8))[6:] == [5, 6]
-    done = await rewind(place, "--to", "earliest", "--partition", "0", "--yes")
-    assert "6 events, 0 to 5, are handled again" in done.out
-    assert (await read(place, state, 14))[8:] == [1, 2, 3, 4, 5, 6]
+    assert (await hub_work.read(8))[6:] == [5, 6]
 
 
-async def test_a_rewind_that_is_not_confirmed_or_only_tried_changes_nothing(place, state):
-    publish(place, 1, 3)
-    await read(place, state, 3)
-    before = (await state.ask("load", state.name), await state.ask("kept", state.name))
-    asked = await rewind(place, "--to", "earliest")
-    assert asked.code == 2
-    assert "--yes" in asked.errors
-    dry = await rewind(place, "--to", "earliest", "--dry-run")
-    assert (dry.code, dry.out.splitlines()[-1]) == (0, "Nothing was changed.")
-    assert (await state.ask("load", state.name), await state.ask("kept", state.name)) == before
-
-
-async def test_a_move_ahead_is_refused_unless_events_may_be_skipped(place, state):
-    publish(place, 1, 3)
-    await read(place, state, 3)
-    publish(place, 4, 9)
-    refused = await rewind(place, "--to", "7", "--partition", "0", "--yes")
-    assert refused.code == 1
-    assert "4 events would never be handled" in refused.errors
-    assert (await state.ask("load", state.name)).checkpoint.sequence_number == 2
-    beyond = await rewind(place, "--to", "99", "--partition", "0", "--yes", "--skip-events")
-    assert beyond.code == 1
-    assert "the newest is 8" in beyond.errors
-    done = await rewind(place, "--to", "7", "--partition", "0", "--yes", "--skip-events")
-    assert done.code == 0, done
-    assert "4 events, 3 to 6, will never be handled" in done.out
-    assert (await read(place, state, 5))[3:] == [8, 9]
-
-
-async def test_a_partition_that_a_consumer_owns_is_not_moved_and_with_force_the_consumer_loses_it(
-    place, state
-):
-    publish(place, 1, 5)
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
+async def test_a_partition_that_a_consumer_owns_is_not_moved_and_with_force_the_consumer_loses_it(hub_work):
+    place = hub_work.place
+    hub_work.publish(1, 5)
     async with place.running() as process:
         await place.until(lambda: len(place.ids()) >= 5)
-        _, shown = await show(place, "0")
+        _, shown = await show(hub_work, "0")
         assert shown["0"]["owner"]["active"]
-        refused = await rewind(place, "--to", "earliest", "--partition", "0", "--yes")
+        refused = await rewind(hub_work, "--to", "earliest", "--partition", "0", "--yes")
         assert refused.code == 1
         assert "a consumer owns it" in refused.errors
-        done = await rewind(place, "--to", "kept:1", "--partition", "0", "--yes", "--force")
+        done = await rewind(hub_work, "--to", "kept:1", "--partition", "0", "--yes", "--force")
         assert done.code == 0, done
-        publish(place, 6, 6)
+        hub_work.publish(6, 6)
         await place.until(lambda: "falls silent" in place.log())
-        publish(place, 7, 7)
+        hub_work.publish(7, 7)
         await place.until(lambda: place.versions("m")[-7:] == [1, 2, 3, 4, 5, 6, 7])
         assert await stop(process) == 0
 
 
-async def test_a_damaged_state_is_told_and_gone_behind_with_nothing_lost(place, state):
-    publish(place, 1, 4)
-    await read(place, state, 4)
-    publish(place, 5, 8)
-    await read(place, state, 8)
+@pytest.mark.parametrize("state", ["blob"], indirect=True)
+async def test_a_damaged_state_is_told_and_gone_behind_with_nothing_lost(hub_work):
+    state, place = hub_work.state, hub_work.place
+    hub_work.publish(1, 4)
+    await hub_work.read(4)
+    hub_work.publish(5, 8)
+    await hub_work.read(8)
     bad = await state.damage()
 
-    code, shown = await show(place, "0")
+    code, shown = await show(hub_work, "0")
     assert (code, shown["0"]["state"]["condition"]) == (1, "damaged")
     assert "checksum" in shown["0"]["state"]["trouble"]
 
-    publish(place, 9, 9)
-    handled = await read(place, state, 13)
+    hub_work.publish(9, 9)
+    handled = await hub_work.read(13)
     assert handled[8:] == [5, 6, 7, 8, 9]  # from what was kept when the second consumer began
     assert "The stored state is damaged; going on from the newest kept one." in place.log()
     assert len({line["idempotency_key"] for line in place.archived()}) == 9  # the same when handled again
-    (evidence,) = await kept(state, CopyKind.DAMAGED)
-    assert evidence.snapshot == bad
+    assert await state.kept(CopyKind.DAMAGED) == [bad]
 
 
-async def test_where_all_is_damaged_it_halts_overwrites_nothing_and_an_operator_can_move_on(place, state):
-    publish(place, 1, 4)
-    await read(place, state, 4)
+async def test_where_all_is_damaged_it_halts_overwrites_nothing_and_an_operator_can_move_on(file_work):
+    state = file_work.state
+    file_work.publish(1, 4)
+    await file_work.read(4)
     bad = await state.damage()
     for number in range(3):
-        await state.ask("keep", state.name, Checkpoint(number, "1"), b"rubbish", CopyKind.GOOD)
-    before = (await state.ask("load", state.name), await state.ask("kept", state.name))
+        await state.ask("keep", Checkpoint(number, "1"), b"rubbish", CopyKind.GOOD)
+    before = await state.everything()
 
-    async with place.running() as process:
-        await place.until(lambda: "A partition is halted; nothing was overwritten." in place.log())
-        await stop(process)
-    assert (await state.ask("load", state.name), await state.ask("kept", state.name)) == before
-    assert place.versions("m") == [1, 2, 3, 4]
+    halted = await inturn(file_work.folder, "run")
+    assert halted.code == 75
+    assert "No kept state can take its place" in halted.errors
+    refused = await rewind(file_work, "--to", "kept:1", "--yes")
+    assert refused.code == 75
+    assert await state.everything() == before
+    assert file_work.place.versions("m") == [1, 2, 3, 4]
 
-    refused = await rewind(place, "--to", "kept:1", "--partition", "0", "--yes")
-    assert (refused.code, (await state.ask("load", state.name))) == (75, before[0])
-    done = await rewind(place, "--to", "3", "--partition", "0", "--yes")
+    done = await rewind(file_work, "--to", "3", "--partition", "0", "--yes")
     assert done.code == 0, done
     assert "kept as evidence" in done.out
-    assert [
-        copy.snapshot for copy in await state.ask("kept", state.name) if copy.kind is CopyKind.DAMAGED
-    ] == [bad]
-    assert (await read(place, state, 5))[4:] == [4]
+    assert await state.kept(CopyKind.DAMAGED) == [bad]
+    assert (await file_work.read(5))[4:] == [4]
 
 
-async def test_a_newer_format_is_refused_by_the_consumer_and_by_the_command(place, state):
-    publish(place, 1, 2)
-    await read(place, state, 2)
+async def test_a_newer_format_is_refused_by_the_consumer_and_by_the_command(file_work):
+    state = file_work.state
+    file_work.publish(1, 2)
+    await file_work.read(2)
     header = b"inturn\0" + struct.pack(">HH", 32767, 0)  # as every later format begins
     await state.damage(lambda _: header + struct.pack(">I", zlib.crc32(header)))
-    before = await state.ask("load", state.name)
+    before = await state.everything()
 
-    code, shown = await show(place, "0")
+    code, shown = await show(file_work, "0")
     assert (code, shown["0"]["state"]["condition"], shown["0"]["state"]["format"]) == (1, "newer", 32767)
-    async with place.running() as process:
-        await place.until(lambda: "format 32767" in place.log())
-        await stop(process)
-    refused = await rewind(place, "--to", "earliest", "--partition", "0", "--yes", "--force")
+    refused = await inturn(file_work.folder, "run")
+    assert refused.code == 75
+    assert "format 32767" in refused.errors
+    refused = await rewind(file_work, "--to", "earliest", "--yes", "--force")
     assert refused.code == 75
     assert "newer version" in refused.errors
-    assert await state.ask("load", state.name) == before
+    assert await state.everything() == before
 
 
-async def test_what_makes_no_sense_is_said_in_one_line(place, state):
-    publish(place, 1, 2)
-    await read(place, state, 2)
+async def test_a_move_ahead_is_refused_unless_events_may_be_skipped(file_work):
+    file_work.publish(1, 3)
+    await file_work.read(3)
+    file_work.publish(4, 9)
+    refused = await rewind(file_work, "--to", "7", "--partition", "0", "--yes")
+    assert refused.code == 1
+    assert "4 events would never be handled" in refused.errors
+    assert await file_work.state.number() == 2
+    beyond = await rewind(file_work, "--to", "99", "--partition", "0", "--yes", "--skip-events")
+    assert beyond.code == 1
+    assert "the newest is 8" in beyond.errors
+    done = await rewind(file_work, "--to", "7", "--partition", "0", "--yes", "--skip-events")
+    assert done.code == 0, done
+    assert "4 events, 3 to 6, will never be handled" in done.out
+    assert (await file_work.read(5))[3:] == [8, 9]
+
+
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
+async def test_what_makes_no_sense_or_is_not_confirmed_changes_nothing(file_work):
+    file_work.publish(1, 3)
+    await file_work.read(3)
+    before = await file_work.state.everything()
     for arguments, code, words in [
+        (("--to", "earliest"), 2, "give --yes"),  # nobody can be asked
         (("--to", "nonsense"), 2, "kept:N"),
         (("--to", "latest"), 2, "no place to go to"),
-        (("--to", "5"), 2, "--partition"),
-        (("--to", "kept:3", "--partition", "0", "--yes"), 1, "there is no kept:3"),
+        (("--to", "5"), 2, "name it with --partition"),
+        (("--to", "kept:3", "--yes"), 1, "there is no kept:3"),
+        (("--to", "backup", "--yes"), 1, "there is no backup"),
         (("--to", "earliest", "--partition", "77", "--yes"), 1, "no partition 77"),
     ]:
-        done = await rewind(place, *arguments)
+        done = await rewind(file_work, *arguments)
         assert done.code == code, done
         assert words in " ".join(done.errors.replace("│", " ").split()), done
+    dry = await rewind(file_work, "--to", "earliest", "--dry-run")
+    assert (dry.code, dry.out.splitlines()[-1]) == (0, "Nothing was changed.")
+    assert "3 events, 0 to 2, are handled again" in dry.out
+    assert await file_work.state.everything() == before
 
 
-async def test_all_partitions_are_shown_for_a_person(place, state):
-    for partition in "01":
-        place.hub.publish("events", registered("m", 1), partition=partition)
-    async with place.running() as process:
-        await place.until(lambda: len(place.ids()) >= 2)
-        assert await stop(process) == 0
-    shown = await inturn(place.folder, "checkpoint", "show")
+async def test_a_person_reads_where_everything_is(file_work):
+    empty = await inturn(file_work.folder, "checkpoint", "show")
+    assert (empty.code, empty.out) == (0, "Nothing is stored for any partition.\n")
+    file_work.publish(1, 3)
+    await file_work.read(3)
+    shown = await inturn(file_work.folder, "checkpoint", "show")
     assert shown.code == 0, shown
-    headings = [line for line in shown.out.splitlines() if line.startswith("partition")]
-    assert headings == [f"partition {number}" for number in range(4)]
-    for words in ("checkpoint  0 at offset", "good:", "1 objects, 1 identities", "kept:1"):
+    for words in ("partition 0", "checkpoint  2 at offset 2", "good: ", "1 objects, 3 identities", "epoch 1"):
         assert words in shown.out

@@ -1,4 +1,4 @@
-"""Whatever byte of a stored state is damaged, wherever it is cut: it is noticed, and nothing begins afresh."""
+"""Whatever byte of a state is damaged, wherever it is cut: it is noticed, and nothing begins afresh."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BEFORE = Checkpoint(0, "0")
 
 
 def lived_through(events: int, done: int) -> bytes:
-    """The state of a partition that has seen some events, and of the ones after `done` is not done with every other."""
+    """The state of a partition that is done with its first events, and with every other one behind."""
     pipeline = Pipeline(
         POLICY, [ProcessorPlan("keep")], Admission(None, None), Catalogue(), new_snapshot(NOTHING_DONE, "")
     )

@@ -8,6 +8,7 @@ the same consumer group; so a replay beside a running consumer wants a group of 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from datetime import datetime
@@ -33,7 +34,8 @@ _BATCHES_AHEAD_MAX = 2
 """Batches that wait to be taken; then the client waits too."""
 _FAILURES_MAX = 6
 """Attempts in a row that give nothing, over about half a minute; then the hub counts as away."""
-_OUSTED = "link:stolen"
+_OUSTED = re.compile(r"link:stolen|\bepoch\b", re.IGNORECASE)
+"""What the hub says when a receiver with an owner level is there, or comes."""
 
 _Item: TypeAlias = list[EventData] | Exception
 _log = structlog.get_logger("inturn.eventhub")
@@ -63,7 +65,7 @@ class HubLog:
         try:
             found = await self._inquiry.resolve(extent.partition, time)
         except SourceUnavailable as error:
-            raise self._named(extent.partition, error) from error
+            raise self._named(extent.partition, error, error) from error
         return min(max(found.sequence_number, extent.begin - 1), extent.newest)
 
     async def batches(self, partition: str, after: int, last: int) -> AsyncGenerator[RawBatch]:
@@ -138,7 +140,7 @@ class HubLog:
                 f"Partition {partition}: the hub has more events and gives none."
             ) from None
         if isinstance(item, Exception):
-            raise self._named(partition, explain(item, self._settings, self._address))
+            raise self._named(partition, item, explain(item, self._settings, self._address))
         return item
 
     async def _is_gone(self, partition: str, last: int) -> bool:
@@ -152,9 +154,9 @@ class HubLog:
         self.missing += last - first + 1
         _log.warning("Messages left the hub unread.", partition=partition, first=first, last=last)
 
-    def _named(self, partition: str, error: SourceUnavailable) -> SourceUnavailable:
-        if _OUSTED not in str(error):
-            return error
+    def _named(self, partition: str, error: Exception, explained: SourceUnavailable) -> SourceUnavailable:
+        if not _OUSTED.search(str(error)):
+            return explained
         group = self._settings.consumer_group
         return Refused(
             f"A consumer reads partition {partition} with the consumer group {group}, and the hub lets "

@@ -25,6 +25,7 @@ ANSWER_TIMEOUT_S = 15.0
 """A hub that takes longer for an answer counts as not answering."""
 CLOSE_TIMEOUT_S = 5.0
 """A client that takes longer to close is cut off."""
+_TURN_PAUSE_S = 0.05
 _GRACE_S = 2.0
 _CANCEL_EVERY_S = 0.2
 _RETRIES = 1_000_000
@@ -99,11 +100,23 @@ async def receiving(client: EventHubConsumerClient, **how: Any) -> AsyncIterator
 
 
 def make_client(
-    settings: EventHubSettings, address: Address, store: CheckpointStore
+    settings: EventHubSettings, address: Address, store: CheckpointStore, expire_s: float
 ) -> EventHubConsumerClient:
-    """A client that shares the partitions with others by what is in the store, and reads for ever."""
+    """A client that shares the partitions with others by what is in the store, and reads for ever.
+
+    The store sets the pace of its turns; what was not renewed for `expire_s` seconds is anybody's.
+    """
     credential = PacedCredential(credential_of(settings), Pace())
-    return _client(settings, address, credential, checkpoint_store=store, retry_total=_RETRIES)
+    return _client(
+        settings,
+        address,
+        credential,
+        checkpoint_store=store,
+        retry_total=_RETRIES,
+        load_balancing_interval=_TURN_PAUSE_S,
+        partition_ownership_expiration_interval=expire_s,
+        load_balancing_strategy="greedy",
+    )
 
 
 def _client(
@@ -111,8 +124,6 @@ def _client(
 ) -> EventHubConsumerClient:
     options: dict[str, Any] = {
         "idle_timeout": settings.idle_timeout_s,
-        "load_balancing_interval": settings.load_balancing_interval_s,
-        "load_balancing_strategy": "greedy",
         "auth_timeout": ANSWER_TIMEOUT_S,
         "user_agent": "inturn",
         "transport_type": TransportType.AmqpOverWebsocket

@@ -1,41 +1,84 @@
-"""Stands between the Event Hubs client and the store, to know what is ours and to say where to begin.
+"""Stands between the Event Hubs client and the store, and makes it look often, write seldom, and ask first.
 
-The client shares partitions out by what the store's ownerships say. All of it passes here, so this knows,
-without looking into the client, under which name it claims and what it owns.
+The client shares partitions out by what the store's ownerships say, in turns. It is told to take them
+without a pause, and each waits here until one is due: soon, while partitions are changing hands. What is
+ours is renewed less often than it is looked at. Where the client would steal, its replica asks instead
+(`eventhub_claims`). So this knows, without looking into the client, what is ours and where to begin.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import structlog
 from azure.eventhub.aio import CheckpointStore
 
 from consumer.errors import InturnError
 from consumer.events import NOTHING_DONE, Checkpoint
+from consumer.sources.eventhub_claims import Ages, Title
 from consumer.sources.eventhub_client import all_of
+from consumer.stores.ownership import Ownership
+
+_HURRY_S = 0.2
+"""Between two looks while partitions are changing hands."""
+_HURRY_MAX_S = 30.0
+"""How long a partition that was asked for is looked out for so often."""
 
 _log = structlog.get_logger("inturn.eventhub")
+
+
+class Tempo(NamedTuple):
+    """How often things are done, in seconds."""
+
+    look_s: float
+    """Between two looks at the ownerships."""
+    renew_s: float
+    """Between two renewals of one of ours."""
+    expire_s: float
+    """An ownership that was not renewed for so long is anybody's."""
+
+    @classmethod
+    def of(cls, interval_s: float) -> Tempo:
+        """The tempo of a load balancing interval: three looks each, a renewal in two, expired after six."""
+        return cls(interval_s / 3, interval_s * 2, interval_s * 6)
 
 
 class OwnershipLedger(CheckpointStore):
     """The store as one client sees it."""
 
     def __init__(
-        self, store: CheckpointStore, resolve: Callable[[str], Coroutine[Any, Any, Checkpoint]]
+        self,
+        store: CheckpointStore,
+        resolve: Callable[[str], Coroutine[Any, Any, Checkpoint]],
+        tempo: Tempo,
+        ages: Ages | None = None,
     ) -> None:
         """`resolve` says after what to begin in a partition of which nothing is stored."""
         self._store = store
         self._resolve = resolve
+        self.tempo = tempo
+        self._ages = Ages() if ages is None else ages
         self._owner_id = ""
         self._group: tuple[str, str, str] | None = None
-        self._ours: dict[str, dict[str, Any]] = {}
+        self._listed: dict[str, Ownership] = {}
+        """What the store had at the last look, by partition, or was given since."""
+        self._aged_s: dict[str, float] = {}
+        self._ours: dict[str, Ownership] = {}
+        self._renewed_s: dict[str, float] = {}
+        self._asked_s: dict[str, float] = {}
+        """The partitions that we asked their owners for, and when."""
+        self._one_at_a_time = asyncio.Lock()
+        """A look that began before a write must not be taken for news after it."""
         self._starts: dict[str, Checkpoint] = {}
         self._begins: dict[str, Checkpoint] = {}
+        self._looked_s = float("-inf")
+        self.looked = asyncio.Event()
+        """Set at every look."""
         self.turned_s = time.monotonic()
-        """When the client last looked at the ownerships."""
+        """When the client last asked for a turn, or got one."""
 
     def start_of(self, partition: str) -> Checkpoint | None:
         """Where to begin if nothing is stored; None means at the earliest event."""
@@ -45,48 +88,140 @@ class OwnershipLedger(CheckpointStore):
         """After which event the client begins to read a partition that it has just claimed."""
         return self._begins.get(partition, NOTHING_DONE)
 
-    async def taken(self) -> set[str]:
-        """The partitions that the client thinks it owns and another owner has. Raises `StoreUnavailable`."""
-        if self._group is None or not self._ours:
-            return set()
-        ours = set(self._ours)
-        stored = await self._store.list_ownership(*self._group)
-        return {
-            each["partition_id"]
-            for each in stored
-            if each["partition_id"] in ours and each["owner_id"] not in ("", self._owner_id)
+    # What the last look has shown.
+
+    def taken(self) -> set[str]:
+        """The partitions that the client thinks it owns and another owner has."""
+        return {each for each in self._ours if self._title(each).owner not in ("", self._owner_id)}
+
+    def wanted(self) -> set[str]:
+        """Our partitions that another replica asks for."""
+        titles = {partition: self._title(partition) for partition in self._ours}
+        return {each for each, title in titles.items() if title.heir and title.owner == self._owner_id}
+
+    async def look(self) -> None:
+        """Read the ownerships, once the client has asked for them. Raises `StoreUnavailable`."""
+        if self._group is None:
+            return
+        async with self._one_at_a_time:
+            self._looked_s = time.monotonic()
+            listed = [dict(each) for each in await self._store.list_ownership(*self._group)]
+            self._listed = {str(each["partition_id"]): each for each in listed}
+            self._aged_s = {partition: self._ages.age_s(each) for partition, each in self._listed.items()}
+            for partition in [each for each in self._asked_s if self._title(each).heir != self._owner_id]:
+                del self._asked_s[partition]
+        self.looked.set()
+
+    def _title(self, partition: str) -> Title:
+        listed = self._listed.get(partition)
+        return Title("") if listed is None else Title.of(listed)
+
+    # Turns.
+
+    async def list_ownership(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **_: Any
+    ) -> Iterable[Ownership]:
+        """What the store has, as the client is to see it, when a turn is due."""
+        self._group = (fully_qualified_namespace, eventhub_name, consumer_group)
+        self.turned_s = time.monotonic()
+        await self._until_due()
+        self.turned_s = time.monotonic()
+        await self.look()
+        return [self._shown(partition) for partition in self._listed]
+
+    async def _until_due(self) -> None:
+        now_s = time.monotonic()
+        is_waiting = any(now_s - asked_s < _HURRY_MAX_S for asked_s in self._asked_s.values())
+        pause_s = min(_HURRY_S, self.tempo.look_s) if is_waiting else self.tempo.look_s
+        await asyncio.sleep(max(0.0, self._looked_s + pause_s - now_s))
+
+    def _shown(self, partition: str) -> Ownership:
+        """An ownership in the client's terms: one owner, and an age that is right by this clock."""
+        return self._listed[partition] | {
+            "owner_id": self._title(partition).holder(self._owner_id),
+            "last_modified_time": time.time() - self._aged_s[partition],
         }
+
+    async def claim_ownership(
+        self, ownership_list: Iterable[Ownership], **options: Any
+    ) -> Iterable[Ownership]:
+        """Renew, take, ask for or release; gives what is the client's from now on."""
+        claims = {str(claim["partition_id"]): dict(claim) for claim in ownership_list}
+        async with self._one_at_a_time:
+            if not all(claim["owner_id"] for claim in claims.values()):
+                return await self._give_up([each for each in claims if each in self._ours])
+            for claim in claims.values():
+                self._owner_id = claim["owner_id"]
+            due = [self._due(partition, claim) for partition, claim in claims.items()]
+            await self._write([each for each in due if each is not None], **options)
+            return [
+                self._ours[partition] | {"owner_id": self._owner_id, "last_modified_time": time.time()}
+                for partition in claims
+                if partition in self._ours
+            ]
+
+    def _due(self, partition: str, claim: Ownership) -> Ownership | None:
+        """What is to be written for a claim of the client; None for nothing."""
+        listed, title = self._listed.get(partition), self._title(partition)
+        if listed is None:
+            return claim
+        age_s = self._aged_s[partition]
+        is_expired = age_s >= self.tempo.expire_s
+        if partition in self._ours and title.owner == self._owner_id:
+            is_due = time.monotonic() - self._renewed_s[partition] >= self.tempo.renew_s
+            return listed if is_due else None
+        if title.heir and not is_expired:
+            return None  # it was asked for already, by us or by another
+        if is_expired or title.owner in ("", self._owner_id):
+            return listed | {"owner_id": self._owner_id}
+        if age_s <= self.tempo.renew_s + 2 * self.tempo.look_s:
+            return listed | {"owner_id": str(Title(title.owner, self._owner_id))}
+        return None  # an owner that is late may be dead: to ask it would prolong its term
+
+    async def _write(self, due: list[Ownership], **options: Any) -> None:
+        if not due:
+            return
+        won = {str(each["partition_id"]): each for each in await self._store.claim_ownership(due, **options)}
+        now_s = time.monotonic()
+        for claim in due:
+            partition = str(claim["partition_id"])
+            self._ours.pop(partition, None)
+            if partition not in won:
+                continue
+            each = self._listed[partition] = dict(won[partition])
+            self._aged_s[partition] = self._ages.age_s(each)
+            if Title.of(each).owner == self._owner_id:
+                self._ours[partition] = each
+                self._renewed_s[partition] = now_s
+            else:
+                self._asked_s[partition] = now_s
 
     async def give_back(self) -> None:
         """Release what the client did not release itself, so that others need not wait for it to expire."""
-        claims = [claim | {"owner_id": ""} for claim in self._ours.values()]
-        self._ours.clear()
+        async with self._one_at_a_time:
+            await self._give_up(list(self._ours))
+
+    async def _give_up(self, partitions: list[str]) -> list[Ownership]:
+        """Hand partitions over to who asked for them, or leave them to anybody."""
+        claims = [
+            # What was listed, not what we wrote: asking for a partition has made it another version.
+            self._listed[each] | {"owner_id": self._title(each).heir}
+            for each in partitions
+            if self._title(each).owner == self._owner_id
+        ]
+        for each in partitions:
+            del self._ours[each]
         if not claims:
-            return
+            return []
         try:
-            await self._store.claim_ownership(claims)
+            given = [dict(each) for each in await self._store.claim_ownership(claims)]
         except InturnError as error:
             _log.warning("Partitions could not be given back; they will expire.", error=str(error))
+            return []
+        self._listed |= {str(each["partition_id"]): each for each in given}
+        return given
 
-    async def list_ownership(
-        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **options: Any
-    ) -> Iterable[dict[str, Any]]:
-        """What the store has; marks a turn of load balancing."""
-        self._group = (fully_qualified_namespace, eventhub_name, consumer_group)
-        self.turned_s = time.monotonic()
-        return await self._store.list_ownership(*self._group, **options)
-
-    async def claim_ownership(
-        self, ownership_list: Iterable[dict[str, Any]], **options: Any
-    ) -> Iterable[dict[str, Any]]:
-        """Claim, and remember what was won."""
-        claims = [dict(claim) for claim in ownership_list]
-        won = [dict(each) for each in await self._store.claim_ownership(claims, **options)]
-        for claim in claims:
-            self._ours.pop(claim["partition_id"], None)
-            self._owner_id = claim["owner_id"] or self._owner_id
-        self._ours |= {each["partition_id"]: dict(each) for each in won if each["owner_id"]}
-        return won
+    # Where to begin.
 
     async def list_checkpoints(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **options: Any

@@ -6,6 +6,7 @@ What it finds it mends by renewing one partition, or by having the client replac
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from consumer.sources.eventhub_session import Session, SessionParts
 
 _LOOK_EVERY_S = 0.5
-_OWNERSHIP_EVERY_S = (1.0, 4.0)
-"""Bounds of how often the ownerships are read; a third of the load balancing's interval between them."""
 _POLL_EVERY_S = 30.0
 """How often the hub is asked for its newest events, so that the lag is right when nothing arrives."""
 _TURNS_MISSED_MAX = 3
+_LOOKS_MISSED_MAX = 3
 
 _log = structlog.get_logger("inturn.eventhub")
 
@@ -38,8 +38,6 @@ class Patrol:
         self._parts = parts
         self._session = session
         self._now_s = parts.monotonic_s
-        low_s, high_s = _OWNERSHIP_EVERY_S
-        self._ownership_every_s = min(high_s, max(low_s, settings.load_balancing_interval_s / 3))
         self._poll_every_s = min(_POLL_EVERY_S, settings.stall_after_s / 2)
         unseen = settings.deliveries_max if is_known() else DELIVERIES_MAX_UNSEEN
         self._limits = Limits(settings.stall_after_s, min(settings.deliveries_max, unseen))
@@ -58,20 +56,28 @@ class Patrol:
                 await self._look(tasks)
 
     async def _watch_ownership(self, tasks: asyncio.TaskGroup) -> None:
-        """Notice a partition that another owner has (D2): the link says so only when its buffer is empty."""
+        """Notice a partition that another owner has (D2), or asks for: links do not say so in time."""
+        ledger = self._session.ledger
         while True:
-            await asyncio.sleep(self._ownership_every_s)
             try:
-                taken = await self._session.ledger.taken()
-            except StoreUnavailable:
-                # The engine falls silent by itself when its store is away for long.
-                continue
-            for partition in taken:
+                async with asyncio.timeout(_LOOKS_MISSED_MAX * ledger.tempo.look_s):
+                    await ledger.looked.wait()
+                ledger.looked.clear()
+            except TimeoutError:
+                # The client is stuck. If the store is away, the engine falls silent by itself after a while.
+                with suppress(StoreUnavailable):
+                    await ledger.look()
+            for partition in ledger.taken():
                 lease = self._session.leases.get(partition)
                 if lease is not None and not lease.is_over:
                     _log.info("Another owner has taken a partition.", partition=partition)
                     lease.is_over = lease.is_lost = True
                     tasks.create_task(self._session.give_up(lease, lost=True))
+            for partition in ledger.wanted():
+                lease = self._session.leases.get(partition)
+                if lease is not None and not lease.is_over:
+                    _log.info("Another replica asks for a partition; it is handed over.", partition=partition)
+                    tasks.create_task(self._renew(lease))
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         if self._session.client is not None:

@@ -33,7 +33,7 @@ from consumer.sources.eventhub_errors import explain, one_line
 from consumer.sources.eventhub_inquiry import Inquiry
 from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_lease import Lease, Readings
-from consumer.sources.eventhub_ownership import OwnershipLedger
+from consumer.sources.eventhub_ownership import OwnershipLedger, Tempo
 from consumer.sources.eventhub_patrol import Patrol
 from consumer.sources.eventhub_settings import PREFETCH_MAX, Address, EventHubSettings
 from consumer.sources.eventhub_watchdog import HEARTBEAT_S
@@ -67,7 +67,9 @@ class Session:
         self._readings = parts.readings
         self._now_s = parts.monotonic_s
         self.ledger = OwnershipLedger(
-            parts.store, lambda partition: parts.inquiry.resolve(partition, parts.settings.start)
+            parts.store,
+            lambda partition: parts.inquiry.resolve(partition, parts.settings.start),
+            Tempo.of(parts.settings.load_balancing_interval_s),
         )
         self.leases: dict[str, Lease] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -90,7 +92,7 @@ class Session:
     async def run(self) -> None:
         """Read until `end` or `fail`."""
         settings = self._parts.settings
-        self.client = make_client(settings, self._parts.address, self.ledger)
+        self.client = make_client(settings, self._parts.address, self.ledger, self.ledger.tempo.expire_s)
         try:
             async with receiving(
                 self.client,
@@ -230,7 +232,8 @@ class Session:
     async def _has_another_owner(self, partition: str) -> bool:
         # The client gives the same reason for a callback that failed. Who owns the partition knows the store.
         try:
-            return partition in await self.ledger.taken()
+            await self.ledger.look()
+            return partition in self.ledger.taken()
         except StoreUnavailable:
             return True
 

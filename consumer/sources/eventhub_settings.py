@@ -51,7 +51,9 @@ class EventHubSettings:
     batch_max: int = 300
     idle_timeout_s: float = 60
     """A connection on which nothing was heard for so long is given up."""
-    load_balancing_interval_s: float = 10
+    load_balancing_interval_s: float = 3
+    """Replicas look at who owns what three times in it, renew what is theirs every second one, and take what
+    was not renewed for six."""
     stall_after_s: float = 60
     """A partition that gives nothing for so long, though the hub has more, is opened anew."""
     connect_timeout_s: float = 60

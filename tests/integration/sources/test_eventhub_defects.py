@@ -70,7 +70,7 @@ async def test_d1_a_zombie_cannot_write_the_checkpoint_back(
 
 
 async def test_d1_the_clients_own_unconditional_write_is_refused(fenced_store):
-    ledger = OwnershipLedger(fenced_store, resolve=None)
+    ledger = OwnershipLedger(fenced_store, resolve=None, tempo=None)
     with pytest.raises(NotImplementedError):
         await ledger.update_checkpoint({"partition_id": "0", "sequence_number": 1, "offset": "1"})
 

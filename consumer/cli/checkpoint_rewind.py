@@ -59,7 +59,8 @@ class Move(msgspec.Struct, frozen=True):
 
     def describe(self) -> list[str]:
         """What it means, for a person."""
-        head = f"partition {self.name.partition}: checkpoint {self.at} -> {self.to.sequence_number}"
+        at = "none" if self.stored.checkpoint is None else self.at
+        head = f"partition {self.name.partition}: checkpoint {at} -> {self.to.sequence_number}"
         if self.kept is not None:
             head += f", with the state of {when(self.kept.kept_at_ms)}"
         return [head, f"  {self._meaning()}", f"  {self._memory()}"]

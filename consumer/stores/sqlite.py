@@ -146,7 +146,12 @@ class SqliteStore(SdkCheckpointStore):
 
         def select(connection: sqlite3.Connection) -> list[KeptState]:
             rows = connection.execute(_SELECT_COPIES, folded(partition))
-            return [KeptState(CopyKind(row[0]), Checkpoint(row[1], row[2]), row[3], row[4]) for row in rows]
+            known = set(CopyKind)  # a later version may keep other kinds as well
+            return [
+                KeptState(CopyKind(kind), Checkpoint(number, offset), snapshot, kept_at_ms)
+                for kind, number, offset, snapshot, kept_at_ms in rows
+                if kind in known
+            ]
 
         return await self._file.read(select)
 

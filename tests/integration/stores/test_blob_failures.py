@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from consumer.errors import FenceLost, StoreUnavailable
 from consumer.events import Checkpoint, PartitionId
+from consumer.stores import CopyKind
 from consumer.stores.blob_container import BlobContainer
 from consumer.stores.blob_dead_letters import BlobDeadLetters
 
@@ -36,6 +37,8 @@ def every_call(store):
         store.load(PARTITION),
         save(store),
         save(store, fence='"0x1"'),
+        store.keep(PARTITION, Checkpoint(1, "1"), b"state", CopyKind.GOOD),
+        store.kept(PARTITION),
         store.probe(),
         store.partitions(),
         store.list_checkpoints(*NAMES),
@@ -114,6 +117,7 @@ class Proxy:
         self.puts: list[str] = []
         self.lose_answers = 0
         self.fail_answers = 0
+        self.cut_answers = 0
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         """What happens after the storage obeyed and before its answer is lost."""
 
@@ -128,7 +132,7 @@ class Proxy:
             headers = CIMultiDict(answer.headers)
         for hop in ("Transfer-Encoding", "Content-Length", "Connection", "Keep-Alive"):
             headers.popall(hop, None)
-        if request.method == "PUT" and "checkpoint" in request.path:
+        if request.method == "PUT" and ("/checkpoint/" in request.path or "/inturn/" in request.path):
             self.puts.append(f"{answer.status}")
             if self.lose_answers:
                 self.lose_answers -= 1
@@ -138,6 +142,14 @@ class Proxy:
             elif self.fail_answers:
                 self.fail_answers -= 1
                 return web.Response(status=503, headers={"x-ms-error-code": "ServerBusy"})
+        if request.method == "GET" and self.cut_answers and content:
+            self.cut_answers -= 1
+            cut = web.StreamResponse(status=answer.status, headers=headers)
+            cut.content_length = len(content)
+            await cut.prepare(request)
+            await cut.write(content[: len(content) // 2])
+            request.transport.abort()
+            return cut
         return web.Response(status=answer.status, headers=headers, body=content)
 
 
@@ -214,6 +226,32 @@ async def test_an_own_write_that_was_overtaken_is_a_lost_fence(proxied, open_blo
     with pytest.raises(FenceLost):
         await save(store, 2, fence)
     assert (await store.load(PARTITION)).checkpoint == Checkpoint(5, "5")
+
+
+async def test_a_body_that_is_cut_on_its_way_is_never_taken_for_the_state(proxied):
+    proxy, store = proxied
+    fence = await save(store)
+    await store.keep(PARTITION, Checkpoint(1, "1"), b"state 1", CopyKind.GOOD)
+    for times in (1, 8):
+        proxy.cut_answers = times
+        try:
+            stored = await store.load(PARTITION)
+        except StoreUnavailable as error:
+            assert "no answer" in str(error)  # noqa: PT017 - one of two ways that are both right
+        else:
+            assert (stored.snapshot, stored.fence) == (b"state 1", fence)
+    proxy.cut_answers = 8
+    with pytest.raises(StoreUnavailable):
+        await store.kept(PARTITION)
+    proxy.cut_answers = 0
+    assert [copy.snapshot for copy in await store.kept(PARTITION)] == [b"state 1"]
+
+
+async def test_a_copy_whose_answer_was_lost_is_there_once(proxied):
+    proxy, store = proxied
+    proxy.lose_answers = 1
+    await store.keep(PARTITION, Checkpoint(1, "1"), b"state 1", CopyKind.GOOD)
+    assert [copy.snapshot for copy in await store.kept(PARTITION)] == [b"state 1"]
 
 
 async def test_claims_fail_when_the_storage_is_gone_and_giving_back_does_not(azurite, open_blob_store):

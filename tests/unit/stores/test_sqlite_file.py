@@ -13,6 +13,7 @@ import pytest
 
 from consumer.errors import CorruptState, FenceLost, StoreUnavailable
 from consumer.events import Checkpoint, DeadLetter, PartitionId, Position, Reason
+from consumer.stores import CopyKind
 from consumer.stores.sqlite import SqliteStore
 from consumer.stores.sqlite_dead_letters import SqliteDeadLetters
 from consumer.stores.sqlite_file import APPLICATION_ID
@@ -44,7 +45,13 @@ async def open_store(tmp_path) -> AsyncIterator[Callable[..., SqliteStore]]:
 
 async def refused(store: SqliteStore, error: type[Exception], words: str) -> None:
     """Every call is refused in one line that names the file."""
-    calls = [store.load(PARTITION), store.save(PARTITION, CHECKPOINT, b"state", ""), store.probe()]
+    calls = [
+        store.load(PARTITION),
+        store.save(PARTITION, CHECKPOINT, b"state", ""),
+        store.keep(PARTITION, CHECKPOINT, b"state", CopyKind.GOOD),
+        store.kept(PARTITION),
+        store.probe(),
+    ]
     for call in calls:
         with pytest.raises(error, match=words) as caught:
             await call
@@ -230,6 +237,39 @@ async def test_what_is_committed_is_on_the_disk(open_store):
         lambda connection: [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
     )
     assert found == [2, "wal"]  # FULL: every commit is flushed
+
+
+async def test_a_full_disk_keeps_no_copy_and_loses_none(open_store):
+    store = open_store()
+    await store.keep(PARTITION, CHECKPOINT, b"state", CopyKind.GOOD)
+    pages = await store._file.read(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+    await store._file.read(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 2}"))
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await store.keep(PARTITION, Checkpoint(8, "8"), b"x" * 1_000_000, CopyKind.GOOD)
+    assert [copy.snapshot for copy in await store.kept(PARTITION)] == [b"state"]
+
+
+async def test_a_file_of_a_version_that_kept_no_copies_is_taken_as_it_is(open_store, tmp_path):
+    store = open_store()
+    fence = await store.save(PARTITION, CHECKPOINT, b"state", "")
+    await store.close()
+    with sqlite3.connect(tmp_path / "inturn.db") as older:
+        older.execute("DROP TABLE kept_states")
+    older.close()
+    store = open_store()
+    assert (await store.load(PARTITION)).fence == fence
+    await store.keep(PARTITION, CHECKPOINT, b"state", CopyKind.GOOD)
+    assert len(await store.kept(PARTITION)) == 1
+
+
+async def test_a_kind_of_copy_that_only_a_later_version_knows_is_left_alone(open_store, tmp_path):
+    store = open_store()
+    await store.keep(PARTITION, CHECKPOINT, b"theirs", CopyKind.BACKUP)
+    with sqlite3.connect(tmp_path / "inturn.db") as newer:
+        newer.execute("UPDATE kept_states SET kind = 'not_known_yet'")
+    newer.close()
+    await store.keep(PARTITION, CHECKPOINT, b"ours", CopyKind.GOOD)
+    assert [copy.snapshot for copy in await store.kept(PARTITION)] == [b"ours"]
 
 
 async def test_ownerships_are_stamped_by_the_clock_they_were_given(open_store):

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from consumer.stores.ownership import Ownership
+Ownership: TypeAlias = dict[str, Any]
+"""As the SDK passes it around; see `consumer.stores.ownership`."""
+
 
 _MARK = ">"
 CLOCKS_APART_S = 10.0

@@ -18,9 +18,8 @@ from azure.eventhub.aio import CheckpointStore
 
 from consumer.errors import InturnError
 from consumer.events import NOTHING_DONE, Checkpoint
-from consumer.sources.eventhub_claims import Ages, Title
+from consumer.sources.eventhub_claims import Ages, Ownership, Title
 from consumer.sources.eventhub_client import all_of
-from consumer.stores.ownership import Ownership
 
 _HURRY_S = 0.2
 """Between two looks while partitions are changing hands."""

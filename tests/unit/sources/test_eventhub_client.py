@@ -24,7 +24,7 @@ async def test_a_client_is_made_of_the_settings():
         consumer_group="inturn",
         idle_timeout_s=7,
     )
-    client = make_client(settings, address_of(settings), MemoryStore())
+    client = make_client(settings, address_of(settings), MemoryStore(), 18)
     assert client._config.transport_type is TransportType.AmqpOverWebsocket
     assert client._config.http_proxy["proxy_hostname"] == "proxy"
     assert client._config.use_tls is True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import struct
+import sys
 import uuid
 import zlib
 from collections.abc import Callable
@@ -19,7 +22,7 @@ from consumer.stores.blob import BlobStore
 from consumer.stores.blob_container import BlobContainer
 from consumer.stores.sqlite import SqliteStore
 
-from .conftest import Ended, Place, inturn, registered, stop
+from .conftest import ENDS_WITHIN_S, Ended, Place, inturn, registered, stop
 
 pytestmark = pytest.mark.slow
 
@@ -256,6 +259,7 @@ async def test_where_all_is_damaged_it_halts_overwrites_nothing_and_an_operator_
     assert (await file_work.read(5))[4:] == [4]
 
 
+@pytest.mark.parametrize("state", ["blob"], indirect=True)
 async def test_a_newer_format_is_refused_by_the_consumer_and_by_the_command(file_work):
     state = file_work.state
     file_work.publish(1, 2)
@@ -275,6 +279,7 @@ async def test_a_newer_format_is_refused_by_the_consumer_and_by_the_command(file
     assert await state.everything() == before
 
 
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
 async def test_a_move_ahead_is_refused_unless_events_may_be_skipped(file_work):
     file_work.publish(1, 3)
     await file_work.read(3)
@@ -315,6 +320,7 @@ async def test_what_makes_no_sense_or_is_not_confirmed_changes_nothing(file_work
     assert await file_work.state.everything() == before
 
 
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
 async def test_a_person_reads_where_everything_is(file_work):
     empty = await inturn(file_work.folder, "checkpoint", "show")
     assert (empty.code, empty.out) == (0, "Nothing is stored for any partition.\n")
@@ -324,3 +330,24 @@ async def test_a_person_reads_where_everything_is(file_work):
     assert shown.code == 0, shown
     for words in ("partition 0", "checkpoint  2 at offset 2", "good: ", "1 objects, 3 identities", "epoch 1"):
         assert words in shown.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal to play")
+@pytest.mark.parametrize("state", ["sqlite"], indirect=True)
+async def test_on_a_terminal_a_person_is_asked_and_only_yes_moves_anything(file_work):
+    file_work.publish(1, 3)
+    await file_work.read(3)
+    for answer, code, number in [(b"n\n", 1, 2), (b"y\n", 0, 0)]:
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, answer)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "consumer", "checkpoint", "rewind", "--to", "1", "--partition", "0"),
+            cwd=file_work.folder,
+            stdin=terminal,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_S)
+        os.close(keyboard)
+        os.close(terminal)
+        assert b"Go on? [y/N]" in out
+        assert (process.returncode, await file_work.state.number()) == (code, number)

@@ -8,8 +8,9 @@ InturnError
  │   ├─ StoreUnavailable    the checkpoint or dead-letter store does not answer
  │   └─ PortTaken           another program listens where we want to
  ├─ FenceLost               nobody: another owner has the partition; we fall silent
- └─ CorruptState            the operator: stored state cannot be read; nothing was overwritten   exit 75
-     └─ NewerState          …because a newer version of inturn wrote it
+ └─ CorruptState            the operator: stored state is of no use; nothing was overwritten   exit 75
+     ├─ NewerState          …because a newer version of inturn wrote it
+     └─ EventsLost          …because events after it are gone, and `source.on_gap` says halt
 
 What a processor raises (`Retry`, `Reject`) is in `consumer.processor`. Expected outcomes of
 decoding are values (`consumer.core.decode.Rejection`), not errors.
@@ -56,6 +57,20 @@ class FenceLost(InturnError):
 
 class CorruptState(InturnError):
     """Stored state cannot be read. It was left as it is; an operator decides."""
+
+
+class EventsLost(CorruptState):
+    """Events were removed before they were read: retention, or a recreated hub."""
+
+    def __init__(self, partition: str, first: int, last: int) -> None:
+        """`first` and `last` are the missing sequence numbers, both included."""
+        super().__init__(
+            f"The events {first} to {last} of partition {partition} are gone: they were removed before they "
+            "were read. To go on without them, move the checkpoint with `inturn checkpoint rewind --to "
+            "earliest`, or set `source.on_gap: continue`."
+        )
+        self.first = first
+        self.last = last
 
 
 class NewerState(CorruptState):

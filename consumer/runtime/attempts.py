@@ -37,8 +37,8 @@ class ProcessorCounts:
     attempts_failed: int = 0
     dead_lettered: int = 0
     busy_s: float = 0.0
-    abandoned: int = 0
-    """Attempts that go on although they were cut off; they fall when such an attempt ends after all."""
+    strays: list[float] = field(default_factory=list)
+    """When the attempts began that go on now although they were cut off, on the monotonic clock."""
     last_error: str = ""
 
 

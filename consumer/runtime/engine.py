@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,23 +16,37 @@ from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.pipeline import Pipeline
 from consumer.core.policy import PipelinePolicy
-from consumer.errors import CorruptState, FenceLost, InturnError, StoreUnavailable
-from consumer.events import NOTHING_DONE, Checkpoint, ObjectId, PartitionId, RawBatch
+from consumer.core.snapshot import Snapshot
+from consumer.errors import CorruptState, EventsLost, FenceLost, InturnError, StoreUnavailable
+from consumer.events import NOTHING_DONE, Checkpoint, PartitionId, RawBatch
 from consumer.runtime.assignment import take_over
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import Clock
+from consumer.runtime.engine_status import (
+    processing_troubles,
+    processor_status,
+    reading_troubles,
+    storing_troubles,
+)
+from consumer.runtime.halts import Halts
 from consumer.runtime.lease import FENCE_AFTER_S, Lease
 from consumer.runtime.partition import PartitionRunner
 from consumer.runtime.partition_parts import PartitionReading, PartitionStores
-from consumer.runtime.writers import DeadLetterWriter
+from consumer.runtime.spread import SpreadWatch
+from consumer.runtime.writers import CheckpointWriter, DeadLetterWriter
 from consumer.sources import Source
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
 from consumer.stores import CheckpointStore, DeadLetterStore
 
 _log = structlog.get_logger("inturn.engine")
 
-_SPREAD_OBJECTS_MAX = 100_000
-"""Objects watched for turning up on a second partition; later ones are not watched."""
+_STRAYS_S = 0.5
+"""How long attempts that cannot be cut off are waited for when everything else has ended."""
+_STRAYS_MAX = 8
+"""Attempts of one processor that may go on after they were cut off; with more the process stops."""
+_STRAYS_MAX_S = 300.0
+"""How long an attempt may go on in all; then the process stops."""
+_LOOK_FOR_STRAYS_EVERY_S = 1.0
 _COUNT_EVERY_S = 15.0
 """How often dead letters are counted, unless counting takes long."""
 
@@ -71,6 +85,8 @@ class EngineParts:
     fence_after_s: float = FENCE_AFTER_S
     """How long a partition is trusted to be ours without the store having shown it."""
     reader: Reader = field(default_factory=Reader)
+    halts_on_gap: bool = False
+    """Whether a partition halts when events are missing; else they are counted, and it goes on."""
     on_retired: Callable[[PartitionStatus], None] = lambda _: None
     """Told the last status of a partition, in the step in which it leaves `Engine.status`."""
 
@@ -83,12 +99,12 @@ class Engine:
         self._clock = clock
         self._runners: dict[str, PartitionRunner] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._running: set[asyncio.Task[None]] = set()
         self._state = "starting"
         self._started_s = clock.monotonic_s()
-        self._halted: dict[str, str] = {}
+        self._halts = Halts(clock)
         self._dead_letters: int | None = None
-        self._partition_of: dict[ObjectId, str] = {}
-        self._spread: set[ObjectId] = set()
+        self._spread = SpreadWatch()
         self._is_draining = asyncio.Event()
         self._failure: InturnError | None = None
         self._outcomes: Counter[str] = Counter()
@@ -98,14 +114,17 @@ class Engine:
 
     # Running.
 
-    async def run(self) -> None:
+    async def run(self, on_stuck: Callable[[], Awaitable[None]] | None = None) -> None:
         """Run until the source has ended, or `drain` was asked for and is through.
 
-        Raises what the source raised, after what was in flight is finished and stored.
+        Raises what the source raised, after what was in flight is finished and stored. `on_stuck` is called
+        when everything is stored and released, and attempts go on all the same that cannot be cut off: it
+        is to end the process. Without it they are waited for.
         """
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             counting = tasks.create_task(self._count_dead_letters(), name="count dead letters")
+            watching = tasks.create_task(self._watch_strays(), name="watch strays")
             self._state = "running"
             reading = tasks.create_task(self._read(), name="source")
             draining = tasks.create_task(self._is_draining.wait(), name="wait for drain")
@@ -115,9 +134,45 @@ class Engine:
             await self._parts.source.close()
             await asyncio.wait((reading,))
             counting.cancel()
+            watching.cancel()
+            if on_stuck is not None and await self._has_strays():
+                await on_stuck()
         self._state = "stopped"
         if self._failure is not None:
             raise self._failure
+
+    async def _watch_strays(self) -> None:
+        """End the process, by way of a drain, when too many attempts cannot be cut off."""
+        while True:
+            await asyncio.sleep(_LOOK_FOR_STRAYS_EVERY_S)
+            now_s = self._clock.monotonic_s()
+            for processor in self._parts.processors:
+                strays = processor.counts.strays
+                if len(strays) > _STRAYS_MAX or (strays and now_s - min(strays) > _STRAYS_MAX_S):
+                    _log.error(
+                        "A processor does not end what was cut off; the process stops so that it can be "
+                        "started anew.",
+                        processor=processor.plan.name,
+                        attempts=len(strays),
+                    )
+                    self.was_clean = False
+                    self.drain()
+                    return
+
+    async def _has_strays(self) -> bool:
+        running = [task for task in self._running if not task.done()]
+        if running:
+            await asyncio.wait(running, timeout=_STRAYS_S)
+        names = [each.plan.name for each in self._parts.processors if each.counts.strays]
+        if all(task.done() for task in running):
+            return False
+        self.was_clean = False
+        _log.error(
+            "Everything is stored and released, and attempts cannot be cut off: the process ends in spite of "
+            "them. What they were doing is done again with the same idempotency keys.",
+            processors=names,
+        )
+        return True
 
     async def _read(self) -> None:
         try:
@@ -151,6 +206,8 @@ class Engine:
             del self._runners[partition]
             self._keep_totals(runner)
         if runner.is_lost:
+            if runner.is_given_up:
+                return False
             _log.warning("A partition was lost to another owner.", partition=partition)
             return True  # what was not finished is the other owner's: nothing is wrong with this stop
         _log.info(
@@ -172,21 +229,45 @@ class Engine:
             await self._give_up(partition, lost=False)
         name = parts.name_partition(partition)
         started_s = self._clock.monotonic_s()
+        self._halts.check(partition)
         try:
+            await self._look_at_gap(partition, name)
             snapshot, writer = await take_over(parts.checkpoints, name, start or NOTHING_DONE, parts.policy)
         except CorruptState as error:
-            if self._halted.get(partition) != str(error):  # the source asks again at every turn
-                _log.error(
-                    "A partition is halted; nothing was overwritten.", partition=partition, error=str(error)
-                )
-            self._halted[partition] = str(error)
+            self._halts.note(partition, error)
             raise
         except (StoreUnavailable, FenceLost) as error:
             _log.warning("A partition could not be taken.", partition=partition, error=str(error))
             raise
-        self._halted.pop(partition, None)
+        self._halts.clear(partition)
+        runner = self._new_runner(partition, snapshot, writer, started_s)
+        is_running = asyncio.Event()
+        self._running.add(self._tasks.create_task(runner.run(is_running), name=f"partition {partition}"))
+        await is_running.wait()
+        self._runners[partition] = runner
+        _log.info(
+            "A partition was assigned.",
+            partition=partition,
+            checkpoint=snapshot.checkpoint.sequence_number,
+            epoch=snapshot.epoch,
+        )
+        return snapshot.checkpoint
+
+    async def _look_at_gap(self, partition: str, name: PartitionId) -> None:
+        """Raise `EventsLost` as long as nobody has moved the checkpoint past the gap that halted us."""
+        gap = self._halts.lost_before(partition)
+        if gap is not None:
+            stored = await self._parts.checkpoints.load(name)
+            if stored.checkpoint is not None and stored.checkpoint.sequence_number < gap.first:
+                raise gap
+
+    def _new_runner(
+        self, partition: str, snapshot: Snapshot, writer: CheckpointWriter, started_s: float
+    ) -> PartitionRunner:
+        parts = self._parts
+        name = parts.name_partition(partition)
         plans = [processor.plan for processor in parts.processors]
-        runner = PartitionRunner(
+        return PartitionRunner(
             partition,
             Pipeline(parts.policy, plans, parts.admission, parts.catalogue, snapshot),
             parts.processors,
@@ -206,25 +287,20 @@ class Engine:
                 lambda: parts.reader.newest(partition), lambda: parts.reader.redelivered(partition)
             ),
         )
-        is_running = asyncio.Event()
-        self._tasks.create_task(runner.run(is_running), name=f"partition {partition}")
-        await is_running.wait()
-        self._runners[partition] = runner
-        _log.info(
-            "A partition was assigned.",
-            partition=partition,
-            checkpoint=snapshot.checkpoint.sequence_number,
-            epoch=snapshot.epoch,
-        )
-        return snapshot.checkpoint
 
     async def received(self, batch: RawBatch) -> None:
         """Take a batch; see `consumer.sources.Intake`."""
         runner = self._runners.get(batch.partition)
         if runner is None or self._is_draining.is_set():
             return
-        await runner.receive(batch)
-        self._watch_spread(runner)
+        try:
+            await runner.receive(batch, halts_on_gap=self._parts.halts_on_gap)
+        except EventsLost as error:
+            self._halts.note(batch.partition, error)
+            raise
+        fresh = runner.pipeline.sequencer.new_objects
+        self._spread.see(runner.partition, fresh)
+        fresh.clear()
 
     async def ended(self, partition: str) -> None:
         """Finish a partition that has no more events; see `consumer.sources.Intake`."""
@@ -234,13 +310,19 @@ class Engine:
 
     async def revoked(self, partition: str, *, lost: bool) -> None:
         """Give a partition up; see `consumer.sources.Intake`."""
-        self._halted.pop(partition, None)
+        if self._halts.lost_before(partition) is None:
+            self._halts.clear(partition)
         await self._give_up(partition, lost=lost)
 
     def is_paused(self, partition: str) -> bool:
         """Whether a partition takes nothing at the moment."""
         runner = self._runners.get(partition)
         return runner is not None and runner.is_paused
+
+    def is_lost(self, partition: str) -> bool:
+        """Whether a partition was given up in here and is to be revoked."""
+        runner = self._runners.get(partition)
+        return runner is not None and runner.is_lost
 
     async def _give_up(self, partition: str, *, lost: bool) -> None:
         if not lost:
@@ -260,24 +342,6 @@ class Engine:
         for index, count in enumerate(runner.pipeline.stale_skipped):
             self._stale_skipped[index] += count
 
-    def _watch_spread(self, runner: PartitionRunner) -> None:
-        """Notice objects that turn up on a second partition: their events cannot be put in order."""
-        fresh = runner.pipeline.sequencer.new_objects
-        for object_id in fresh:
-            other = self._partition_of.get(object_id)
-            if other is None:
-                if len(self._partition_of) < _SPREAD_OBJECTS_MAX:
-                    self._partition_of[object_id] = runner.partition
-            elif other != runner.partition and object_id not in self._spread:
-                if not self._spread:
-                    _log.warning(
-                        "The events of one object come on several partitions: their order cannot be kept. "
-                        "Set the delivery property PartitionKey on the event subscription.",
-                        partitions=[other, runner.partition],
-                    )
-                self._spread.add(object_id)
-        fresh.clear()
-
     async def _count_dead_letters(self) -> None:
         while True:
             started_s = self._clock.monotonic_s()
@@ -291,18 +355,11 @@ class Engine:
 
     def status(self) -> EngineStatus:
         """What the process says of itself."""
-        not_ready = [f"Partition {partition} is halted: {why}" for partition, why in self._halted.items()]
-        not_ready += [
-            f"Partition {partition} cannot be read: {why}."
-            for partition, why in self._parts.reader.problems().items()
-        ]
-        trouble = self._parts.reader.trouble()
-        if trouble:
-            not_ready.append(f"The source cannot be read: {trouble}")
-        not_ready += [
-            f"The checkpoint of partition {runner.partition} cannot be stored: {runner.store_trouble}"
-            for runner in self._runners.values()
-            if runner.store_trouble
+        not_ready = [
+            *self._halts.reasons(),
+            *reading_troubles(self._parts.reader),
+            *storing_troubles(self._runners.values()),
+            *processing_troubles(self._parts.processors),
         ]
         if self._state != "running":
             not_ready.append(f"inturn is {self._state}.")
@@ -327,23 +384,8 @@ class Engine:
         return dict(total)
 
     def _processor_status(self, index: int) -> ProcessorStatus:
-        processor = self._parts.processors[index]
-        counts, plan = processor.counts, processor.plan
         skipped = sum(runner.pipeline.stale_skipped[index] for runner in self._runners.values())
-        return ProcessorStatus(
-            name=plan.name,
-            type=processor.type,
-            delivery=plan.delivery.value,
-            queued=counts.queued,
-            running=counts.running,
-            handled=counts.handled,
-            attempts_failed=counts.attempts_failed,
-            dead_lettered=counts.dead_lettered,
-            stale_skipped=self._stale_skipped[index] + skipped,
-            busy_s=counts.busy_s,
-            last_error=counts.last_error,
-            abandoned=counts.abandoned,
-        )
+        return processor_status(self._parts.processors[index], self._stale_skipped[index] + skipped)
 
 
 def _natural(partition: str) -> tuple[int, str]:

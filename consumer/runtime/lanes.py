@@ -217,20 +217,21 @@ class Lanes:
         lane.abandoned_s = lane.turn.started_s
         if lane.abandoned_s is None:  # it does not run, it waits for its results to be stored
             return
-        self._processor.counts.abandoned += 1
+        strays = self._processor.counts.strays
+        strays.append(lane.abandoned_s)
         _log.error(
             "A processor goes on although it was cut off: it swallows cancellation, and must not.",
             processor=self._processor.plan.name,
             ran_s=round(lane.turn.clock.monotonic_s() - lane.abandoned_s, 1),
             deadline_s=self._processor.deadline_s,
-            abandoned=self._processor.counts.abandoned,
+            abandoned=len(strays),
         )
 
     def _recover(self, lane: _Lane) -> None:
         """Notice that an abandoned attempt has ended after all."""
         if lane.abandoned_s is not None and lane.abandoned_s != lane.turn.started_s:
+            self._processor.counts.strays.remove(lane.abandoned_s)
             lane.abandoned_s = None
-            self._processor.counts.abandoned -= 1
 
     def _replace(self, number: int, lane: _Lane) -> None:
         """Let another lane go on with what waits; the event of the attempt becomes a dead letter."""

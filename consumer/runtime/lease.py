@@ -6,9 +6,9 @@ stored state to be still ours (a checkpoint that was stored, or a look at its ve
 begin. Then they wait, all together, for one look. An idle partition costs the store nothing: it is asked
 when there is something to do.
 
-A store that is slow delays, and no more: as long as it is being asked, what runs goes on. One that does not
-answer for as long as the lease lasts ends the ownership; what was done since the last checkpoint is done
-again by whoever takes the partition next, with the same idempotency keys.
+A store that is slow delays, and no more: as long as it is being asked, what runs goes on. One that gives
+no answer until the lease has ended, for ten seconds at least, ends the ownership; what was done since the
+last checkpoint is done again by whoever takes the partition next, with the same idempotency keys.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _ASK_AGAIN_S = 0.5
 """Between two looks while the store does not answer."""
 _RENEW_AFTER = 1 / 3
 """The part of the lease after which a busy partition has it renewed: a slow store interrupts nothing."""
+_ANSWER_WITHIN = 2 / 3
+"""The part of the lease for which the store may be asked in vain. With the third before the renewal, an owner
+that hears nothing is silent when its lease ends."""
 _FROZEN_S = 2.0
 """A turn that comes this late was not the store's fault: the time in between is not held against it."""
 
@@ -70,9 +73,8 @@ class Lease:
     @property
     def remaining_s(self) -> float:
         """Seconds for which attempts may begin without asking; 0: the store is asked first."""
-        return (
-            max(0.0, self._proved_s + self.lasts_s - self._clock.monotonic_s()) if not self._is_over else 0.0
-        )
+        left_s = self._proved_s + self.lasts_s - self._clock.monotonic_s()
+        return 0.0 if self._is_over else max(0.0, left_s)
 
     async def hold(self) -> None:
         """Return when an attempt may begin; never, once the partition is another owner's."""
@@ -110,9 +112,11 @@ class Lease:
             return False
         if now_s >= self._proved_s + self.lasts_s * _RENEW_AFTER:
             self._is_wanted.set()
-        if self._asked_s is None or self.is_valid:
+        if self.is_valid:
             return False
-        return now_s >= self._asked_s + self.lasts_s
+        if self._asked_s is None:
+            self._asked_s = now_s
+        return now_s >= self._asked_s + self.lasts_s * _ANSWER_WITHIN
 
     async def keep(self) -> None:
         """Ask the store whenever it is wanted, one look at a time; runs until cancelled.

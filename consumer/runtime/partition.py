@@ -34,16 +34,17 @@ from consumer.core.stimuli import (
     Stimulus,
     Stored,
     Ticked,
-    Verdict,
 )
-from consumer.errors import FenceLost, StoreUnavailable
+from consumer.errors import EventsLost, FenceLost, StoreUnavailable
 from consumer.events import RawBatch
 from consumer.runtime.attempts import RunningProcessor, Turn
 from consumer.runtime.clock import Clock
+from consumer.runtime.halts import first_gap
 from consumer.runtime.inbox import Inbox
 from consumer.runtime.lanes import CUT_OFF_S, Lanes
 from consumer.runtime.partition_parts import PartitionReading, PartitionStores
 from consumer.runtime.partition_status import outcomes_of, status_of
+from consumer.runtime.settlements import Settlements
 from consumer.status import PartitionStatus
 
 _log = structlog.get_logger("inturn.partition")
@@ -73,6 +74,8 @@ class PartitionRunner:
         self.lease = stores.lease
         self.is_lost = False
         """Another owner has the partition: nothing more is done or written."""
+        self.is_given_up = False
+        """It is lost because the store did not answer; nobody may have taken it."""
         self.store_trouble: str | None = None
         """Why the last checkpoint could not be stored; None if it could."""
         self._newest_in_batch: int | None = None
@@ -86,7 +89,7 @@ class PartitionRunner:
         self._letters: deque[list[Letter]] = deque()
         self._is_writing_letters = False
         self._store: StoreCheckpoint | None = None
-        self._unsettled: dict[tuple[int, int], asyncio.Future[None]] = {}
+        self._settlements = Settlements()
         self._wake_ms: int | None = None
         self._looked_s: float | None = None
         self._inbox = Inbox()
@@ -124,8 +127,7 @@ class PartitionRunner:
             for task in work:
                 task.cancel()
             await self._stop_lanes()
-            for future in self._unsettled.values():
-                future.cancel()
+            self._settlements.cancel()
 
     def _new_turn(self) -> Turn:
         return Turn(self.lease, self._clock, self.pipeline.epoch)
@@ -137,16 +139,20 @@ class PartitionRunner:
         for lanes in self._lanes:
             await lanes.conclude()
 
-    async def receive(self, batch: RawBatch) -> None:
+    async def receive(self, batch: RawBatch, *, halts_on_gap: bool = False) -> None:
         """Take a batch; waits while paused, drops it when the partition is being given up.
 
-        Raises `FenceLost` if the partition has another owner.
+        Raises `FenceLost` if the partition has another owner, and, if that is to halt it, `EventsLost`.
         """
         has_room = await self._inbox.room()
         if self.is_lost:
             raise FenceLost(f"Partition {self.partition} has another owner.")
-        if has_room:
-            self._inbox.put(batch)
+        if not has_room:
+            return
+        gap = first_gap(batch, self.pipeline.highest_received) if halts_on_gap else None
+        if gap is not None:
+            raise EventsLost(self.partition, *gap)
+        self._inbox.put(batch)
 
     async def end(self) -> None:
         """Release what is held, because nothing more will come, and wait until it is handled."""
@@ -251,14 +257,9 @@ class PartitionRunner:
         """Report results; what follows a failure waits until it is in the dead letters and stored as such."""
         if self._stop.is_set():
             return
-        failed = [result for result in results if result.verdict is Verdict.FAILED]
-        waiting = []
-        for result in failed:
-            future = asyncio.get_running_loop().create_future()
-            self._unsettled[result.ticket, result.processor] = future
-            waiting.append(future)
+        expected = self._settlements.expect(results)
         self._feed(Resolved(results))
-        for future in waiting:
+        for future in expected:
             await future
 
     # Tasks.
@@ -310,6 +311,7 @@ class PartitionRunner:
                 partition=self.partition,
                 store=self.lease.trouble,
             )
+            self.is_given_up = True
             self.abandon()
 
     async def _keep_lease(self) -> None:
@@ -354,8 +356,7 @@ class PartitionRunner:
                 self.store_trouble = None
                 self.lease.proved(started_s)
                 self.stored_s = self._clock.monotonic_s()
-                for key in store.settles:
-                    self._let_go_on(key)
+                self._settlements.settle(store.settles)
             took_ms = int((self._clock.monotonic_s() - started_s) * 1_000)
             self._feed(Stored(is_stored, self._clock.now_ms(), took_ms))
 
@@ -369,11 +370,6 @@ class PartitionRunner:
                 await self._dead_letters.write(letters, self.lease.hold)
                 self._is_writing_letters = False
                 self._feed(DeadLettered([(letter.ticket, letter.processor) for letter in letters]))
-
-    def _let_go_on(self, key: tuple[int, int]) -> None:
-        future = self._unsettled.pop(key, None)
-        if future is not None and not future.done():
-            future.set_result(None)
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait for something that a stimulus changes; False if it did not come about in time."""

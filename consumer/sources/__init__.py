@@ -30,7 +30,9 @@ class Intake(Protocol):
 
         Safe to cancel: the batch is either accepted whole or not at all. A batch for a partition
         that is not assigned is dropped. Raises `FenceLost` if the stored state turned out to be another
-        owner's: the partition is to be revoked as lost, and may be assigned anew.
+        owner's, or could not be asked for too long: the partition is to be revoked as lost, and may be
+        assigned anew. Raises `EventsLost` if events are missing and the partition is to halt: it is to be
+        revoked, not as lost; `assigned` then refuses it until an operator has moved the checkpoint.
         """
 
     async def revoked(self, partition: str, *, lost: bool) -> None:
@@ -48,6 +50,9 @@ class Intake(Protocol):
 
     def is_paused(self, partition: str) -> bool:
         """Whether the partition is paused, so that silence is our own doing."""
+
+    def is_lost(self, partition: str) -> bool:
+        """Whether the partition is to be revoked as lost, as `received` would say if it were called."""
 
 
 class Source(Protocol):

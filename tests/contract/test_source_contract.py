@@ -67,6 +67,9 @@ class Watching:
         assert partition in self._owned
         self.calls.append("ended")
 
+    def is_lost(self, partition: str) -> bool:
+        return False
+
     def is_paused(self, partition: str) -> bool:
         return not self.open.is_set()
 

@@ -68,6 +68,9 @@ class RecordingIntake:
     async def ended(self, partition: str) -> None:
         self.calls.append(("ended", partition, None))
 
+    def is_lost(self, partition: str) -> bool:
+        return False
+
     def is_paused(self, partition: str) -> bool:
         return partition in self.paused
 

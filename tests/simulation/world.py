@@ -1,0 +1,288 @@
+"""One simulated run: replicas of the real engine, a hub, stores, receivers, and whoever is against them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from property.oracle import TOPIC, TYPES
+from simulation.audit import LIFE, Audit, Limits, Tally, Violation, watched
+from simulation.loop import Owner, SimLoop
+from simulation.nemesis import Faults, Nemesis, Plan
+from simulation.processors import KINDS, Moods, make_processors
+from simulation.servers import SimCheckpoints, SimDeadLetters, Weather, Wire
+from simulation.source import Hub, Ownership, Record, SimSource
+from simulation.trace import ADMITTED, EPOCH_MS, WINDOW_MS, PartitionTrace, Shape, judge, make_trace
+
+from consumer.core.admission import Admission
+from consumer.core.catalogue import Catalogue
+from consumer.core.policy import PipelinePolicy
+from consumer.core.sequencer import SequencerLimits
+from consumer.events import PartitionId
+from consumer.runtime import engine as engine_module
+from consumer.runtime.engine import Engine, EngineParts, Reader
+from consumer.runtime.lifecycle import run_engine
+from consumer.runtime.partition import PartitionRunner
+
+DRAIN_MAX_S = 60.0
+_STOP_MAX_S = 60.0
+_IN_FLIGHT_MAX = 80
+_MARGIN_MS = 5_000
+
+
+class Setup(NamedTuple):
+    """What kind of run."""
+
+    shape: Shape = Shape()
+    plan: Plan = Plan()
+    replicas: int = 3
+
+
+class Outcome(NamedTuple):
+    """How a run went."""
+
+    seed: int
+    violations: list[Violation]
+    tally: Tally
+    faults: Faults
+    virtual_s: float
+    steps: int
+    cpu_s: float
+    digest: str
+
+
+class SimClock:
+    """Processing time of one replica, which is wrong by a little."""
+
+    def __init__(self, loop: SimLoop, skew_ms: int, chance: random.Random) -> None:
+        self._loop = loop
+        self._skew_ms = skew_ms
+        self._chance = chance
+
+    def now_ms(self) -> int:
+        return EPOCH_MS + int(self._loop.time() * 1_000) + self._skew_ms
+
+    def monotonic_s(self) -> float:
+        return self._loop.time()
+
+    def jitter(self) -> float:
+        return self._chance.random()
+
+
+@dataclass
+class Replica:
+    """A process that is started again when it has died."""
+
+    name: str
+    owner: Owner | None = None
+    engine: Engine | None = None
+    starts: int = 0
+    is_ended: bool = True
+
+
+@dataclass
+class World:
+    """Everything in one run."""
+
+    seed: int
+    setup: Setup
+    trace: dict[str, PartitionTrace] | None = None
+    replicas: list[Replica] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+    is_over: bool = False
+
+    def __post_init__(self) -> None:
+        self.loop = SimLoop(self.seed)
+        self.chance = random.Random(self.seed * 7_919 + 1)
+        if self.trace is None:
+            self.trace = make_trace(random.Random(self.seed * 7_919 + 2), self.setup.shape)
+        wishes = [kind.wish for kind in KINDS]
+        names = [kind.name for kind in KINDS]
+        self._hash = hashlib.blake2b(digest_size=12)
+        self.audit = Audit(self.loop.time, judge(self.trace, wishes), wishes, names, digest=self._note)
+        self.audit.tally.events = sum(len(answer.spots()) for answer in self.audit.answers.values())
+        self.hub = Hub({partition: [] for partition in self.trace})
+        self.ownership = Ownership(self.loop, {partition: Record() for partition in self.trace})
+        self.moods = Moods(self.seed)
+        self.store_weather = Weather()
+        self.letters_weather = Weather()
+        self.store = SimCheckpoints(Wire(self.loop, self.chance, self.store_weather), self.audit)
+        self.letters = SimDeadLetters(Wire(self.loop, self.chance, self.letters_weather), self.audit)
+        self.nemesis = Nemesis(self, random.Random(self.seed * 7_919 + 3))
+
+    def _note(self, *what: Any) -> None:
+        self._hash.update(f"{self.loop.time():.6f} {what}".encode())
+
+    # Replicas.
+
+    def start(self, replica: Replica) -> None:
+        """Start a replica, or start it again."""
+        if self.is_over:
+            return
+        replica.starts += 1
+        name = f"{replica.name}.{replica.starts}"
+        chance = random.Random(f"{self.seed}/{name}")
+        source = SimSource(self.loop, self.hub, self.ownership, replica.name, chance)
+        processors = make_processors(self.moods, self.audit, chance)
+        parts = EngineParts(
+            source=source,
+            checkpoints=self.store,
+            dead_letters=self.letters,
+            processors=processors,
+            admission=Admission([TOPIC], [TYPES[letter] for letter in ADMITTED]),
+            catalogue=Catalogue(),
+            policy=PipelinePolicy(
+                SequencerLimits(WINDOW_MS),
+                idle_margin_ms=_MARGIN_MS,
+                in_flight_max=_IN_FLIGHT_MAX,
+                owner=name,
+            ),
+            name_partition=lambda partition: PartitionId("simulation", "hub", "group", partition),
+            source_name="the simulation",
+            version="0",
+            drain_timeout_s=8.0,
+            reader=Reader(newest=source.newest, redelivered=source.redelivered),
+        )
+        replica.engine = engine = Engine(parts, SimClock(self.loop, chance.randrange(-500, 500), chance))
+        replica.is_ended = False
+
+        async def main() -> None:
+            try:
+                await run_engine(engine, processors)
+            except Exception as error:  # noqa: BLE001 - whatever ends a replica by itself is a finding
+                if self.is_over:
+                    return  # it is only being closed
+                self.audit.complain("stuck", f"{name} has ended: {error!r}")
+            replica.is_ended = True
+
+        replica.owner = self.loop.start(name, main())
+
+    async def stop(self, replica: Replica) -> None:
+        """Stop a replica as SIGTERM does."""
+        if replica.engine is None or replica.is_ended:
+            return
+        assert replica.owner is not None
+        replica.engine.drain()
+        until_s = self.loop.time() + _STOP_MAX_S
+        while not replica.is_ended and not replica.owner.is_dead:
+            if self.loop.time() > until_s:
+                left = self.loop.unfinished(replica.owner)
+                self.audit.complain("stuck", f"{replica.owner} does not stop; it still runs {left}")
+                return
+            await asyncio.sleep(0.25)
+        await asyncio.sleep(0.1)
+        if not replica.owner.is_dead and self.loop.unfinished(replica.owner):
+            self.audit.complain("stuck", f"{replica.owner} leaves {self.loop.unfinished(replica.owner)}")
+
+    # The run.
+
+    def run(self) -> Outcome:
+        """Run to the end."""
+        cpu_s = time.process_time()
+        with self._watching():
+            try:
+                self.loop.run(self._main(), before_closing=self._is_through)
+            except AssertionError as error:
+                self.audit.complain("stuck", f"the simulation broke: {error!r}")
+        for error in self.loop.errors:
+            self.audit.complain("stuck", f"nobody caught: {error}")
+        return Outcome(
+            self.seed,
+            self.audit.violations,
+            self.audit.tally,
+            self.faults,
+            self.loop.time(),
+            self.loop.steps,
+            time.process_time() - cpu_s,
+            self._hash.hexdigest(),
+        )
+
+    def _is_through(self) -> None:
+        self.is_over = True
+
+    async def _main(self) -> None:
+        assert self.trace is not None
+        for partition, trace in self.trace.items():
+            for at_s, message in zip(trace.times_s, trace.messages, strict=True):
+                self.loop.outside(at_s, self.hub.logs[partition].append, message)
+        for number in range(self.setup.replicas):
+            self.replicas.append(Replica(f"r{number}"))
+            self.start(self.replicas[-1])
+        await self.nemesis.rage()
+        self.calm()
+        await self._drained()
+        for replica in self.replicas:
+            await self.stop(replica)
+        await self._nothing_repeats()
+        self.audit.finish({name: len(trace.messages) - 1 for name, trace in self.trace.items()})
+
+    def calm(self) -> None:
+        """End every fault."""
+        self.store_weather.calm()
+        self.letters_weather.calm()
+        self.moods.away.clear()
+        self.moods.is_calm = True
+        self.hub.is_unsteady = False
+
+    async def _drained(self) -> None:
+        assert self.trace is not None
+        last_s = max(trace.times_s[-1] for trace in self.trace.values())
+        until_s = max(self.loop.time(), last_s) + DRAIN_MAX_S
+        while self.loop.time() < until_s:
+            stored = self.audit.stored
+            if all(
+                partition in stored
+                and stored[partition].checkpoint.sequence_number == len(trace.messages) - 1
+                for partition, trace in self.trace.items()
+            ):
+                return
+            await asyncio.sleep(0.5)
+        self.audit.complain("stuck", f"not drained {DRAIN_MAX_S:g} s after the last fault")
+
+    async def _nothing_repeats(self) -> None:
+        """After a graceful stop a new replica finds nothing to do."""
+        before = self.audit.tally.effects
+        last = Replica("last")
+        self.start(last)
+        await asyncio.sleep(EXPIRED_S)
+        await self.stop(last)
+        if self.audit.tally.effects != before:
+            self.audit.complain("repeated", "a new replica did something after all were stopped")
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        audit, loop = self.audit, self.loop
+        pipeline = watched(audit, lambda: loop.current_owner().name, Limits(_IN_FLIGHT_MAX, 60, 40))
+
+        class WatchedRunner(PartitionRunner):
+            """The real runner, whose tasks know which life they belong to."""
+
+            def __init__(self, partition: str, pipeline: Any, *args: Any) -> None:
+                super().__init__(partition, pipeline, *args)
+                self.life = audit.began(partition, loop.current_owner().name, pipeline._begun)
+                pipeline.life = self.life
+                LIFE.set(self.life)
+
+            async def drain(self, timeout_s: float) -> bool:
+                self.life.is_clean = await super().drain(timeout_s)
+                if self.life.is_clean:
+                    audit.check_counts(self.life, self.pipeline, self.pipeline.snapshot())
+                return self.life.is_clean
+
+        originals = engine_module.Pipeline, engine_module.PartitionRunner
+        engine_module.Pipeline = pipeline  # type: ignore[misc]
+        engine_module.PartitionRunner = WatchedRunner  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            engine_module.Pipeline, engine_module.PartitionRunner = originals  # type: ignore[misc]
+
+
+EXPIRED_S = 6.0
+"""How long the last replica looks for something to do."""

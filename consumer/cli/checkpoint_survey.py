@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -12,10 +11,9 @@ from consumer.core.snapshot import Snapshot, decode, format_of
 from consumer.errors import CorruptState, NewerState
 from consumer.events import PartitionId
 from consumer.settings import EventHubSource, Source
+from consumer.sources.eventhub_claims import Ages, Title
+from consumer.sources.eventhub_ownership import Tempo
 from consumer.stores import CopyKind, InspectableStore, KeptState, StoredState
-
-EXPIRES_AFTER_INTERVALS = 6
-"""Looks at the ownerships after which one that was not renewed has expired, as the SDK counts."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -53,7 +51,7 @@ class Owner(msgspec.Struct, frozen=True):
 
     id: str
     renewed_s: float
-    """Seconds since it last said so."""
+    """Seconds since it last said so; rather too few, since the store's clock may differ from ours."""
     active: bool
     """It has not expired."""
 
@@ -119,13 +117,13 @@ async def owners(store: InspectableStore, group: PartitionId, source: Source) ->
     """Who has which partition of a group. Files have no owners."""
     if not isinstance(source, EventHubSource):
         return {}
-    now_s = time.time()
-    found = {}
+    found, ages = {}, Ages()
+    expire_s = Tempo.of(source.load_balancing_interval_s).expire_s
     for each in await store.list_ownership(*group[:3]):
-        if each["owner_id"]:
-            age_s = max(0.0, now_s - each["last_modified_time"])
-            active = age_s < EXPIRES_AFTER_INTERVALS * source.load_balancing_interval_s
-            found[each["partition_id"]] = Owner(each["owner_id"], age_s, active)
+        title = Title.of(each)
+        if title.owner:
+            age_s = ages.age_s(each)
+            found[each["partition_id"]] = Owner(title.owner, age_s, age_s < expire_s)
     return found
 
 

@@ -143,6 +143,7 @@ async def rewind(work, *arguments) -> Ended:
     return done
 
 
+@pytest.mark.parametrize("state", ["blob"], indirect=True)
 async def test_rewound_events_are_handled_again_and_a_backup_goes_back(hub_work):
     state = hub_work.state
     hub_work.publish(1, 10)
@@ -192,6 +193,8 @@ async def test_times_the_earliest_event_and_kept_states_are_places_to_go_to(hub_
     assert "2 events, 4 to 5, are handled again" in done.out
     assert "1 objects and 4 identities of the kept state" in done.out
     assert (await hub_work.read(8))[6:] == [5, 6]
+    back = await rewind(hub_work, "--to", "backup", "--dry-run", "--partition", "0")
+    assert "with the state of" in back.out
 
 
 @pytest.mark.parametrize("state", ["sqlite"], indirect=True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from azure.eventhub._eventprocessor._eventprocessor_mixin import EventProcessorMixin
 from azure.eventhub._utils import event_position_selector
 
+from consumer.core.policy import PipelinePolicy
+from consumer.core.sequencer import SequencerLimits
+from consumer.core.snapshot import encode, new_snapshot
 from consumer.errors import CorruptState, FenceLost
 from consumer.events import NOTHING_DONE, Checkpoint, PartitionId
+from consumer.runtime.assignment import take_over
+from consumer.stores import COPIES_MAX
 from consumer.stores.blob_container import BlobContainer
 from consumer.stores.blob_dead_letters import BlobDeadLetters
 
@@ -17,6 +23,9 @@ NAMES = {
     "eventhub_name": PARTITION.hub,
     "consumer_group": PARTITION.group,
 }
+POLICY = PipelinePolicy(
+    SequencerLimits(window_ms=0, held_max=1, held_bytes_max=1, span_max=1, objects_max=1), owner="tester"
+)
 BLOB = "contoso.servicebus.windows.net/eh1/$default/checkpoint/0"
 
 
@@ -53,6 +62,47 @@ async def test_a_write_of_the_sdk_over_ours_takes_our_fence_away(open_blob_store
     stored = await store.load(PARTITION)
     # The SDK leaves the body alone, so that the reader of the state sees that the two differ.
     assert (stored.checkpoint, stored.snapshot) == (Checkpoint(99, "9900"), b"state")
+
+
+@pytest.mark.parametrize(
+    ("moved_to", "done_above", "released"),
+    [(47, {50: [0]}, [(0, "m", [(48, 0)])]), (41, {}, [])],
+    ids=["forward", "back"],
+)
+async def test_a_checkpoint_that_the_sdk_moved_is_gone_on_from(
+    open_blob_store, sdk_store, moved_to, done_above, released
+):
+    """The SDK leaves our state beside it. What lies above the new place is kept; going back forgets it."""
+    store = open_blob_store()
+    owned = msgspec.structs.replace(
+        new_snapshot(Checkpoint(42, "4200"), "before"),
+        epoch=3,
+        topics=["t"],
+        done_above={45: [0], 50: [0]},
+        released=[(0, "m", [(46, 0), (48, 0)])],
+    )
+    await store.save(PARTITION, owned.checkpoint, encode(owned), "")
+    await sdk_store.update_checkpoint(sdk_checkpoint(moved_to, f"{moved_to}00"))
+
+    taken = await take_over(store, PARTITION, NOTHING_DONE, POLICY)
+
+    snapshot = taken.snapshot
+    assert (snapshot.checkpoint, snapshot.epoch) == (Checkpoint(moved_to, f"{moved_to}00"), 4)
+    assert (snapshot.done_above, list(snapshot.released)) == (done_above, released)
+    assert await sdk_store.list_checkpoints(**NAMES) == [sdk_checkpoint(moved_to, f"{moved_to}00")]
+
+
+async def test_copies_lie_where_neither_the_sdk_nor_keda_looks(open_blob_store, sdk_store):
+    store = open_blob_store()
+    await store.save(PARTITION, Checkpoint(42, "4200"), b"state", "")
+    for kind, count in COPIES_MAX.items():
+        for number in range(count + 1):
+            await store.keep(PARTITION, Checkpoint(number, f"{number}00"), b"copy", kind)
+    assert await sdk_store.list_checkpoints(**NAMES) == [sdk_checkpoint(42, "4200")]
+    assert await sdk_store.list_ownership(**NAMES) == []
+    prefix = BLOB.replace("/checkpoint/", "/inturn/") + "/"
+    copies = [f"{prefix}{kind}-{slot}" for kind, count in COPIES_MAX.items() for slot in range(1, count + 1)]
+    assert sorted(await blobs_in(store)) == sorted([BLOB, *copies])
 
 
 async def test_the_sdk_begins_at_the_earliest_event_where_nothing_is_done(open_blob_store, sdk_store):

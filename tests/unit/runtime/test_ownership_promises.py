@@ -110,6 +110,31 @@ async def test_a_checkpoint_that_another_client_moved_forward_is_gone_on_from(be
     assert recorder.ids == ["m-9", "m-10", "m-11", "m-12"]
 
 
+async def test_what_is_released_and_not_done_is_not_stale_when_the_checkpoint_was_moved(bench, store):
+    stuck = Recorder(before=lambda event: event.id == "m-1" or asyncio.Event().wait())
+
+    async def has_stored():
+        state = await store.load(ZERO)
+        return state.checkpoint.sequence_number == 0 and decode(state.snapshot).released
+
+    async with bench([running(stuck, deadline_s=60)], drain=False) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(4)))
+        async with asyncio.timeout(10):
+            while not await has_stored():  # noqa: ASYNC110 - a store sets no event
+                await asyncio.sleep(0.005)
+    state = await store.load(ZERO)
+    await store.save(ZERO, Checkpoint(1, "100"), state.snapshot, state.fence)
+
+    recorder = Recorder()
+    async with bench([running(recorder)]) as it:
+        assert await it.source.intake.assigned("0") == Checkpoint(1, "100")
+        await it.source.intake.received(batch(*versions(4)))
+        await it.until(lambda: len(recorder.handled) == 2)
+
+    assert recorder.ids == ["m-3", "m-4"]
+
+
 async def test_a_checkpoint_that_another_client_moved_back_means_once_more(bench, store):
     again = Recorder()
     async with bench([running(Recorder())]) as it:

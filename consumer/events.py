@@ -91,6 +91,8 @@ class ObjectId(NamedTuple):
 class OrderedBy(StrEnum):
     """What kind of token orders an event; tokens of different kinds are not comparable."""
 
+    __hash__ = str.__hash__  # an enumeration's own is slow, and is not that of the text it equals
+
     SEQUENCER = "sequencer"
     SEQUENCE_NUMBER = "sequence_number"
     SYNC_TOKEN = "sync_token"
@@ -144,6 +146,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class Outcome(StrEnum):
     """How an event ends. Every event of a hub ends in exactly one of these."""
 
+    __hash__ = str.__hash__  # an enumeration's own is slow, and is not that of the text it equals
+
     HANDLED = "handled"
     DEAD_LETTERED = "dead_lettered"
     DUPLICATE = "duplicate"
@@ -153,6 +157,8 @@ class Outcome(StrEnum):
 
 class Reason(StrEnum):
     """Why an event was ignored or dead-lettered: a closed list, safe as a metric label."""
+
+    __hash__ = str.__hash__  # an enumeration's own is slow, and is not that of the text it equals
 
     # ignored
     TOPIC = "topic"

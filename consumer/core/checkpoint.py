@@ -53,7 +53,8 @@ class CheckpointTracker:
         self._slots.append(slot)
         if not events:
             self._done[sequence_number] = 0
-            self._advance()
+            if slot is self._slots[0]:
+                self._advance()
         return slot
 
     def resolve(self, slot: Slot, index: int) -> None:
@@ -68,12 +69,14 @@ class CheckpointTracker:
             self._done[slot.sequence_number] = slot.done
 
     def _advance(self) -> None:
-        slots = self._slots
+        slots, done = self._slots, self._done
+        slot = slots[0]  # is finished, or nobody would ask
         while slots and not slots[0].unfinished:
             slot = slots.popleft()
-            self._done.pop(slot.sequence_number, None)
-            self.checkpoint = Checkpoint(slot.sequence_number, slot.offset)
-            self.watermark_ms = slot.watermark_ms
+            if done:
+                done.pop(slot.sequence_number, None)
+        self.checkpoint = Checkpoint(slot.sequence_number, slot.offset)
+        self.watermark_ms = slot.watermark_ms
 
     def done_above(self) -> dict[int, list[int]]:
         """What is resolved above the checkpoint: sequence number to sorted indexes, empty messages too."""

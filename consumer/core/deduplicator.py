@@ -71,11 +71,11 @@ class Deduplicator:
         return record[_DATA] == print_.data or self._records.get(print_.identity + print_.data) is not None
 
     def remember(self, print_: Fingerprint, enqueued_time_ms: int) -> None:
-        """Note a resolved event, unless it is older than the window already."""
+        """Note a resolved event that was not known, unless it is older than the window already."""
         if enqueued_time_ms < self._since_ms:
             return
         key = print_.identity + print_.data
-        self._records.put(key, key + time_bytes(enqueued_time_ms))
+        self._records.add(key, key + time_bytes(enqueued_time_ms))
         if len(self._records) > self._identities_max:
             self._evict()
 

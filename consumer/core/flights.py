@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from consumer.core.admission import TypeFilter
 from consumer.core.checkpoint import Slot
@@ -117,12 +118,10 @@ class Flight:
         return Outcome.STALE, None
 
 
-def bits(mask: int) -> Iterator[int]:
+@lru_cache(maxsize=1_024)
+def bits(mask: int) -> tuple[int, ...]:
     """The indexes of the bits that are set."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
+    return tuple(index for index in range(mask.bit_length()) if mask >> index & 1)
 
 
 class FlightTable:

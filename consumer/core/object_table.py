@@ -93,10 +93,11 @@ class ObjectTable:
         if record is None:
             return UNKNOWN, False
         last = record[_TOKEN]
-        if last[:2] == packed[:2] and packed[1] != BESIDE:
-            if last != packed:
-                return (EARLIER if packed < last else LATER), False
-            return SAME, self._type_of(record) == event_type
+        shape = packed[1]
+        if last[1] == shape and last[0] == packed[0] and shape != BESIDE:
+            if last == packed:
+                return SAME, self._type_of(record) == event_type
+            return (EARLIER if packed < last else LATER), False
         known = self._read(record)
         result = compare(token, known.token)
         return (INCOMPARABLE if result is None else result), known.event_type == event_type

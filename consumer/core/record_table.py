@@ -23,8 +23,8 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 TIME_BYTES = 6
 """Milliseconds since 1970, up to the year 10889."""
-_MEAN = 20
-"""Records in a bucket: with fewer the buckets cost more than what is in them, with more the search does."""
+_BUCKET_BYTES = 800
+"""A bucket's mean size: with less the buckets themselves cost too much room, with more the search time."""
 _NUMBER_BITS = 32
 """Of a bucket's number, in a hint."""
 _NEVER_MS = 1 << 63
@@ -47,6 +47,8 @@ class RecordTable:
     def __init__(self, size: int, buckets: Iterable[bytes] = (b"",)) -> None:
         """Begin with the buckets of another table of the same size, or with none."""
         self._size = size
+        self._mean = max(1, _BUCKET_BYTES // size)
+        """Records in a bucket."""
         self._buckets = list(buckets)
         self._length = sum(map(len, self._buckets)) // size
         self._measure()
@@ -94,12 +96,25 @@ class RecordTable:
         if bucket and bucket[-TIME_BYTES:] <= record[-TIME_BYTES:]:
             self._buckets[number] = bucket + record
         else:
-            self._buckets[number] = _inserted(bucket, record, size)
-            if self._buckets[number].startswith(record):
-                self._hint(number)
+            self._insert(number, bucket, record)
         self._length += 1
         self._found = _NOTHING
-        if self._length > _MEAN * self._count:
+        if self._length > self._mean * self._count:
+            self._split()
+
+    def add(self, key: bytes, record: bytes) -> None:
+        """Add a record without a look whether there is one with its key; if so there are two now."""
+        number = _spread(key)[0] & self._wide
+        if number >= self._count:
+            number &= self._narrow
+        bucket = self._buckets[number]
+        self._found = _NOTHING
+        self._length += 1
+        if bucket and bucket[-TIME_BYTES:] <= record[-TIME_BYTES:]:
+            self._buckets[number] = bucket + record
+        else:
+            self._insert(number, bucket, record)
+        if self._length > self._mean * self._count:
             self._split()
 
     def pop_oldest(self) -> bytes:
@@ -114,15 +129,15 @@ class RecordTable:
     def expire(self, before_ms: int) -> bytes:
         """Forget everything older than a log time, and give it: records, one after the other."""
         gone = []
+        before = time_bytes(before_ms)
         self._found = _NOTHING
         while self._hints and self._hints[0] >> _NUMBER_BITS < before_ms:
             if not self._length:
                 self._hints.clear()
                 break
             number = self._oldest_bucket()
-            bucket, end = self._buckets[number], 0
-            while end < len(bucket) and self._time_at(bucket, end) < before_ms:
-                end += self._size
+            bucket = self._buckets[number]
+            end = self._older(bucket, before)
             if not end:
                 break
             gone.append(bucket[:end])
@@ -140,6 +155,15 @@ class RecordTable:
         self._narrow = self._wide >> 1
         """…and this one those that were there before it."""
 
+    def _insert(self, number: int, bucket: bytes, record: bytes) -> None:
+        """Put a record behind the last one that is not newer."""
+        time, at = record[-TIME_BYTES:], len(bucket)
+        while at and bucket[at - TIME_BYTES : at] > time:
+            at -= self._size
+        self._buckets[number] = bucket[:at] + record + bucket[at:]
+        if not at:
+            self._hint(number)
+
     def _split(self) -> None:
         """Divide the next bucket in turn between itself and a new one."""
         bit = 1 << self._count.bit_length() - 1
@@ -154,25 +178,30 @@ class RecordTable:
         if moving:
             self._hint(self._count - 1)
 
+    def _older(self, bucket: bytes, time: bytes) -> int:
+        """How many bytes of a bucket are records from before a time."""
+        if bucket[-TIME_BYTES:] < time:
+            return len(bucket)
+        end = 0
+        while bucket[end + self._size - TIME_BYTES : end + self._size] < time:
+            end += self._size
+        return end
+
     # Hints.
 
-    def _time_at(self, bucket: bytes, at: int) -> int:
-        end = at + self._size
-        return int.from_bytes(bucket[end - TIME_BYTES : end], "big")
+    def _hint_for(self, number: int) -> int:
+        time = self._buckets[number][self._size - TIME_BYTES : self._size]
+        return int.from_bytes(time, "big") << _NUMBER_BITS | number
 
     def _hint(self, number: int) -> None:
         if len(self._hints) > 2 * self._count:
             self._hint_all()  # this bucket with them
         else:
-            heappush(self._hints, self._time_at(self._buckets[number], 0) << _NUMBER_BITS | number)
+            heappush(self._hints, self._hint_for(number))
             self._note_oldest()
 
     def _hint_all(self) -> None:
-        self._hints = [
-            self._time_at(bucket, 0) << _NUMBER_BITS | number
-            for number, bucket in enumerate(self._buckets)
-            if bucket
-        ]
+        self._hints = [self._hint_for(number) for number, bucket in enumerate(self._buckets) if bucket]
         heapify(self._hints)
         self._note_oldest()
 
@@ -184,11 +213,10 @@ class RecordTable:
         hints = self._hints
         while True:
             number = hints[0] & _NUMBER
-            bucket = self._buckets[number]
-            if not bucket:
+            if not self._buckets[number]:
                 heappop(hints)
                 continue
-            true = self._time_at(bucket, 0) << _NUMBER_BITS | number
+            true = self._hint_for(number)
             if true == hints[0]:
                 return number
             heapreplace(hints, true)
@@ -203,11 +231,3 @@ def _aligned(bucket: bytes, key: bytes, at: int, size: int) -> int:
     while at >= 0 and at % size:
         at = bucket.find(key, at + 1)
     return at
-
-
-def _inserted(bucket: bytes, record: bytes, size: int) -> bytes:
-    """Put a record behind the last one that is not newer."""
-    time, at = record[-TIME_BYTES:], len(bucket)
-    while at and bucket[at - TIME_BYTES : at] > time:
-        at -= size
-    return bucket[:at] + record + bucket[at:]

@@ -94,9 +94,11 @@ def test_it_answers_as_a_list_that_is_searched_from_the_front(
     for kind, *arguments in script:
         if kind == "remember":
             print_, time = arguments
+            if deduplicator.recognise(print_):
+                continue
             deduplicator.remember(print_, time)
             if time >= watermark - window_ms:
-                model = [entry for entry in model if entry[0] != print_] + [(print_, time)]
+                model.append((print_, time))
                 model.sort(key=lambda entry: entry[1])
             if len(model) > identities_max:
                 model.pop(0)

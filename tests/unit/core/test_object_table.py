@@ -77,7 +77,7 @@ steps = st.one_of(
 def test_it_answers_as_a_list_of_what_was_last(script) -> None:
     table, model, now = ObjectTable(), dict[bytes, Last](), 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record_table, "_MEAN", 2)
+        patch.setattr(record_table, "_BUCKET_BYTES", 100)
         patch.setattr(object_table, "TYPES_MAX", 3)
         for kind, *arguments in script:
             now += 1

@@ -24,7 +24,7 @@ def record(key: bytes, time_ms: int, value: int = 0) -> bytes:
 @pytest.fixture(autouse=True)
 def _small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few records are enough for a table to grow many times."""
-    monkeypatch.setattr(record_table, "_MEAN", 2)
+    monkeypatch.setattr(record_table, "_BUCKET_BYTES", 2 * SIZE)
 
 
 # Few bytes, so that keys share buckets, and are found astride two records, all the time.

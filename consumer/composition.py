@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
+import msgspec
 import orjson
 import structlog
 
@@ -29,11 +30,15 @@ from consumer.processor_loading import load_processor
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
-from consumer.runtime.lifecycle import run_engine, stop_signals
+from consumer.runtime.lanes import processor_of
+from consumer.runtime.lease import FENCE_AFTER_S
+from consumer.runtime.lifecycle import end_process, run_engine, stop_signals
 from consumer.settings import CatalogueRule, OrderRule, ProcessorSettings, Settings
+from consumer.status import EngineStatus
 from consumer.stores import DeadLetterStore, InspectableStore
 from consumer.telemetry.admin import AdminServer
 from consumer.telemetry.health import EventLoopHeartbeat
+from consumer.telemetry.loop_watchdog import LoopWatchdog
 from consumer.telemetry.metrics import Metrics
 
 _log = structlog.get_logger("inturn.lifecycle")
@@ -49,6 +54,7 @@ class Application:
     dead_letters: DeadLetterStore
     metrics: Metrics
     heartbeat: EventLoopHeartbeat
+    watchdog: LoopWatchdog
     admin: AdminServer | None
 
     async def run(self) -> None:
@@ -66,8 +72,9 @@ class Application:
             await self.dead_letters.count()
             async with asyncio.TaskGroup() as tasks:
                 beating = tasks.create_task(self.heartbeat.run(), name="heartbeat")
-                engine = tasks.create_task(run_engine(self.engine, self.processors), name="engine")
-                await asyncio.wait((engine,))
+                with self.watchdog.watching():
+                    engine = tasks.create_task(run_engine(self.engine, self.processors), name="engine")
+                    await asyncio.wait((engine,))
                 beating.cancel()
 
 
@@ -96,20 +103,29 @@ async def compose(settings: Settings, *, clock: Clock | None = None) -> AsyncIte
                 source_name=origin.description,
                 version=consumer.__version__,
                 drain_timeout_s=settings.drain.timeout_s,
+                fence_after_s=fence_after_s(settings),
+                halts_on_gap=settings.source.on_gap == "halt",
                 reader=origin.reader,
                 on_retired=lambda status: metrics.retire(status),  # noqa: PLW0108 - made below
             ),
             clock,
         )
-        metrics = Metrics(engine.status)
         heartbeat = EventLoopHeartbeat()
+        watchdog = LoopWatchdog(heartbeat, end_process=end_process, whose=processor_of)
+
+        def status() -> EngineStatus:
+            return msgspec.structs.replace(
+                engine.status(), loop_blocks=watchdog.blocks, loop_longest_block_s=watchdog.longest_s
+            )
+
+        metrics = Metrics(status)
         for processor in processors:
             processor.observe = metrics.durations.observe
         admin = None
         if settings.admin.enabled:
             host, port = settings.admin.host, settings.admin.port
-            admin = AdminServer(host, port, status=engine.status, metrics=metrics, heartbeat=heartbeat)
-        yield Application(engine, processors, checkpoints, dead_letters, metrics, heartbeat, admin)
+            admin = AdminServer(host, port, status=status, metrics=metrics, heartbeat=heartbeat)
+        yield Application(engine, processors, checkpoints, dead_letters, metrics, heartbeat, watchdog, admin)
 
 
 def running_processor(settings: ProcessorSettings, group: str) -> RunningProcessor:
@@ -147,6 +163,14 @@ def admission_of(settings: Settings) -> Admission:
 def catalogue_of(settings: Settings) -> Catalogue:
     """The built-in catalogue behind the configured rules."""
     return Catalogue([_family(rule) for rule in settings.catalogue])
+
+
+def fence_after_s(settings: Settings) -> float:
+    """How long an owner trusts itself: less than it takes until others take its partitions."""
+    told, expire_s = settings.state.fence_after_s, settings.ownership_expires_s
+    if told is not None:
+        return told
+    return FENCE_AFTER_S if expire_s is None else min(FENCE_AFTER_S, expire_s * 5 / 6)
 
 
 def policy_of(settings: Settings) -> PipelinePolicy:

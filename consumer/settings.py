@@ -40,7 +40,14 @@ def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
 Start = Annotated[Literal["earliest", "latest"] | AwareDatetime, WrapValidator(_place_or_time)]
 
 
-class EventHubSource(EventHubConnection):
+class GapPolicy(Concern):
+    """What to do about events that were removed before they were read."""
+
+    on_gap: Literal["continue", "halt"] = "continue"
+    """continue: count and log them, and go on. halt: wait until an operator has moved the checkpoint."""
+
+
+class EventHubSource(EventHubConnection, GapPolicy):
     """Read an event hub. Give exactly one of connection_string, connection_string_file and namespace."""
 
     type: Literal["eventhub"]
@@ -58,9 +65,9 @@ class EventHubSource(EventHubConnection):
     A third of it: between two looks at who owns what. Twice: between two renewals. Six times: until the
     partitions of a replica that was killed go to others.
     """
-    idle_timeout_s: float = Field(default=60.0, ge=5, le=600)
+    idle_timeout_s: float = Field(default=6.0, ge=5, le=600)
     """Seconds without a sign of life after which a connection is given up and opened anew."""
-    stall_after_s: float = Field(default=60.0, ge=5, le=3_600)
+    stall_after_s: float = Field(default=30.0, ge=5, le=3_600)
     """Seconds without an event, though the hub has newer ones, after which a partition is opened anew."""
     connect_timeout_s: float = Field(default=60.0, ge=1, le=600)
     """Seconds in which the first connection must succeed; then inturn ends with exit code 75."""
@@ -70,7 +77,7 @@ class EventHubSource(EventHubConnection):
     """Hosts that may be spoken to without TLS, such as a local hub. Every other host needs TLS."""
 
 
-class FileSource(Concern):
+class FileSource(GapPolicy):
     """Read files of JSON lines, or dead-letter blobs of Event Grid; inturn ends when they are read."""
 
     type: Literal["file"]
@@ -106,6 +113,11 @@ class Checkpointing(Concern):
 
     checkpoint_interval_s: float = Field(default=1.0, ge=0.1, le=60)
     """Seconds between two writes of a partition's checkpoint, if it moved. A crash repeats the rest."""
+    fence_after_s: float | None = Field(default=None, ge=2, le=300)
+    """Seconds without an answer from the store after which nothing new is begun on a partition.
+
+    The default is 15, or less if the partitions of a silent replica go to others sooner.
+    """
 
 
 class SqliteState(SqliteStore, Checkpointing):
@@ -337,6 +349,25 @@ class Settings(Concern):
             )
         )
         return self
+
+    @model_validator(mode="after")
+    def _check_fence(self) -> Self:
+        told, expire_s = self.state.fence_after_s, self.ownership_expires_s
+        if told is not None and expire_s is not None and told >= expire_s:
+            refuse(
+                Finding(
+                    ("state", "fence_after_s"),
+                    f"fence_after_s ({told:g}) must be less than {expire_s:g}, which is six times "
+                    "source.load_balancing_interval_s: by then others have taken the partitions",
+                )
+            )
+        return self
+
+    @property
+    def ownership_expires_s(self) -> float | None:
+        """Seconds after which the partitions of a silent replica go to others; None if there are none."""
+        source = self.source
+        return source.load_balancing_interval_s * 6 if isinstance(source, EventHubSource) else None
 
     @property
     def admitted_types(self) -> tuple[str, ...] | None:

@@ -87,3 +87,6 @@ class EngineStatus(msgspec.Struct, frozen=True):
     processors: list[ProcessorStatus]
     outcomes: dict[str, int] = msgspec.field(default_factory=dict)
     """By ``outcome`` or ``outcome:reason``, since the start, partitions that were given up included."""
+    loop_blocks: int = 0
+    """How often the event loop was held up for more than a second."""
+    loop_longest_block_s: float = 0.0

@@ -35,6 +35,14 @@ _REPORT_MAX = 100
 """Results that are collected at most."""
 
 
+_LANE = "lane "
+
+
+def processor_of(task: str) -> str | None:
+    """The processor whose lane a task is, by the task's name."""
+    return task.removeprefix(_LANE).rpartition("/")[0] if task.startswith(_LANE) else None
+
+
 class Lanes:
     """The lanes of one processor on one partition."""
 
@@ -120,7 +128,7 @@ class Lanes:
 
     def _begin(self, number: int, waiting: deque[tuple[Event, int]]) -> _Lane:
         lane = self._lanes[number] = _Lane(self._new_turn(), waiting)
-        name = f"lane {self._processor.plan.name}/{number}"
+        name = f"{_LANE}{self._processor.plan.name}/{number}"
         lane.task = self._tasks.create_task(self._run(lane), name=name)
         return lane
 

@@ -2,17 +2,18 @@
 
 Start: processors open, then the engine reads. Stop: the engine drains (nothing new, finish, checkpoint,
 release), then processors close. The first SIGTERM or SIGINT drains; a second one hurries: what still runs
-is cut off, and the checkpoint is stored all the same. A third one ends the process on the spot, for a
-processor that will not be cut off.
+is cut off, and the checkpoint is stored all the same. A third one ends the process on the spot.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import NoReturn
 
 import structlog
 
@@ -23,19 +24,39 @@ from consumer.runtime.engine import Engine
 
 _log = structlog.get_logger("inturn.lifecycle")
 
-_KILLED = 75
-"""The exit code after a third signal: temporary, what was not stored is repeated."""
+_TEMPORARY = 75
+"""The exit code of a process that ends on the spot: what was not stored is repeated."""
+_CLOSE_S = 1.0
+"""How long processors may take to close when one of them cannot be cut off."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> None:
-    """Run an engine from start to stop. Raises what keeps it from running."""
+    """Run an engine from start to stop. Raises what keeps it from running.
+
+    Attempts that cannot be cut off do not keep the process: when everything is stored and released, and the
+    processors are closed, it ends with exit code 75.
+    """
     async with AsyncExitStack() as stack:
         for processor in processors:
             if isinstance(processor.target, Resource):
                 await _open(processor, processor.target)
                 stack.push_async_callback(processor.target.close)
-        await engine.run()
+
+        async def end() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await stack.aclose()
+            end_process()
+
+        await engine.run(end)
+
+
+def end_process() -> NoReturn:
+    """End on the spot, as a last resort: nothing is closed, but the log is written. From any thread."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    os._exit(_TEMPORARY)
 
 
 async def _open(processor: RunningProcessor, target: Resource) -> None:
@@ -70,7 +91,7 @@ async def stop_signals(engine: Engine) -> AsyncIterator[None]:
             _log.warning("Hurrying: what still runs is cut off and will be repeated. A third signal kills.")
             engine.hurry()
         else:
-            os._exit(_KILLED)
+            end_process()
 
     installed = []
     for number in _SIGNALS:

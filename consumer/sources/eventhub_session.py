@@ -18,20 +18,18 @@ from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, Partitio
 from azure.eventhub.exceptions import EventHubError
 
 from consumer.errors import (
-    CorruptState,
     FenceLost,
     InturnError,
     SourceUnavailable,
     StoreUnavailable,
-    TemporaryError,
 )
 from consumer.events import Checkpoint
 from consumer.sources import Intake
 from consumer.sources.eventhub_batches import raw_batch
-from consumer.sources.eventhub_client import make_client, receiving
+from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S, make_client, receiving
 from consumer.sources.eventhub_errors import explain, one_line
 from consumer.sources.eventhub_inquiry import Inquiry
-from consumer.sources.eventhub_internals import cut, open_links
+from consumer.sources.eventhub_internals import cut, open_links, open_patiently
 from consumer.sources.eventhub_lease import Lease, Readings
 from consumer.sources.eventhub_ownership import OwnershipLedger, Tempo
 from consumer.sources.eventhub_patrol import Patrol
@@ -183,7 +181,7 @@ class Session:
                 self.leases[partition] = Lease(
                     partition, after.sequence_number, asyncio.current_task(), self._now_s()
                 )
-        except (FenceLost, TemporaryError, CorruptState) as error:
+        except InturnError as error:
             _log.warning(
                 "A partition could not be taken; it is tried again at the next turn.",
                 partition=partition,
@@ -192,6 +190,8 @@ class Session:
             # The client would read on after any other error. This makes it close and release the partition.
             raise asyncio.CancelledError from error
         self._readings.problems.pop(partition, None)
+        assert self.client is not None
+        open_patiently(self.client, partition, ANSWER_TIMEOUT_S)
 
     async def _assign(self, partition: str) -> Checkpoint:
         told = await self._parts.inquiry.partition(partition)
@@ -268,6 +268,9 @@ class Session:
             await self._until_drained(context.partition_id)
             raise asyncio.CancelledError
         lease.heard_s = self._now_s()
+        if self._intake.is_lost(lease.partition):
+            # Said here as well, because nothing may come any more for which `received` could say it.
+            raise FenceLost(f"Partition {lease.partition} was given up and is to be taken anew.")
         if events:
             await self._hand_over(lease, context, events)
 

@@ -38,7 +38,7 @@ class Verdict(msgspec.Struct, frozen=True):
 class EventLoopHeartbeat:
     """Shows that the event loop turns. The engine's task group runs `run`; until then its age grows."""
 
-    def __init__(self, *, interval_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, interval_s: float = 0.25, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval_s = interval_s
         self._clock = clock
         self._beaten_at = clock()

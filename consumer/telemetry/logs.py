@@ -136,6 +136,10 @@ class _WriterHandler(logging.Handler):
             # that may be stuck.
             self._writer.write(f"A record of the logger {record.name} could not be formatted.")
 
+    def flush(self) -> None:
+        """Wait until what was logged is written, for a while: for who ends the process on the spot."""
+        self._writer.flush()
+
 
 def _add_logger_name(logger: WrappedLogger, _: str, event_dict: EventDict) -> EventDict:
     record = event_dict.get("_record")

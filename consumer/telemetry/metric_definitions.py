@@ -260,6 +260,12 @@ PROCESSOR_METRICS: tuple[Metric[ProcessorStatus], ...] = (
         lambda p: p.busy_s,
         Kind.COUNTER,
     ),
+    _processor(
+        "inturn_processor_abandoned_attempts",
+        "Attempts that go on now although they were cut off at their deadline. Above zero: the processor "
+        "swallows cancellation and must be mended; with more than eight the process restarts itself.",
+        lambda p: p.abandoned,
+    ),
 )
 
 ENGINE_METRICS: tuple[Metric[EngineStatus], ...] = (
@@ -301,6 +307,21 @@ ENGINE_METRICS: tuple[Metric[EngineStatus], ...] = (
         "Objects seen on more than one partition: their order is not safe. Set the partition key on the "
         "subscription, or re-key with the forward processor or the Faust engine.",
         lambda e: e.objects_spread,
+    ),
+    Metric(
+        "inturn_event_loop_blocks_total",
+        Kind.COUNTER,
+        (),
+        "How often something held up the event loop for more than a second. The log names the processor and "
+        "the line: move that work into a thread.",
+        lambda e: e.loop_blocks,
+    ),
+    Metric(
+        "inturn_event_loop_longest_block_seconds",
+        Kind.GAUGE,
+        (),
+        "The longest of these times. At 60 s the process ends itself.",
+        lambda e: e.loop_longest_block_s,
     ),
 )
 

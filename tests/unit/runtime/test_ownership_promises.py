@@ -10,6 +10,7 @@ import pytest
 from consumer.core.snapshot import decode, encode, new_snapshot
 from consumer.errors import CorruptState, FenceLost, StoreUnavailable
 from consumer.events import Checkpoint
+from consumer.runtime.clock import SystemClock
 from consumer.stores.memory import MemoryStore
 
 from .conftest import Recorder, batch, partition_id, running, versions
@@ -111,6 +112,7 @@ async def test_a_checkpoint_that_another_client_moved_forward_is_gone_on_from(be
 
 
 async def test_what_is_released_and_not_done_is_not_stale_when_the_checkpoint_was_moved(bench, store):
+    events = batch(*versions(4), time_ms=SystemClock().now_ms())  # older objects are not remembered
     stuck = Recorder(before=lambda event: event.id == "m-1" or asyncio.Event().wait())
 
     async def has_stored():
@@ -119,7 +121,7 @@ async def test_what_is_released_and_not_done_is_not_stale_when_the_checkpoint_wa
 
     async with bench([running(stuck, deadline_s=60)], drain=False) as it:
         await it.source.intake.assigned("0")
-        await it.source.intake.received(batch(*versions(4)))
+        await it.source.intake.received(events)
         async with asyncio.timeout(10):
             while not await has_stored():  # noqa: ASYNC110 - a store sets no event
                 await asyncio.sleep(0.005)
@@ -129,7 +131,7 @@ async def test_what_is_released_and_not_done_is_not_stale_when_the_checkpoint_wa
     recorder = Recorder()
     async with bench([running(recorder)]) as it:
         assert await it.source.intake.assigned("0") == Checkpoint(1, "100")
-        await it.source.intake.received(batch(*versions(4)))
+        await it.source.intake.received(events)
         await it.until(lambda: len(recorder.handled) == 2)
 
     assert recorder.ids == ["m-3", "m-4"]

@@ -12,12 +12,14 @@ D3   A callback may be cancelled at any await. — It awaits one thing, `Intake.
 D4   A reconnect delivers events again, backwards. — `ReceiveGuard` lets each sequence number pass once.
 D5   Disconnects are counted and the count never falls. — The budget is a million.
 D5b  A hub that is away is connected to 20 times a second, in silence. — The client's heartbeats then fail to
-     come: after 3 s the hub is asked once, the client closed, and asked again with a back-off of 1 to 30 s.
+     come: after 3 s the hub is asked once, the client closed, and asked again every 1 to 2 s. Until then a
+     receiver pauses after each failure; with a release of the client that we do not know it does not.
      One that lets receivers in to turn them away is connected to twice a second at most (`PacedCredential`).
 D6   A hub that accepts and says nothing hangs a partition for ever, and its ownership is renewed. — The
      newest sequence number is polled on a connection of its own: a partition that lags and gets nothing is
      opened anew, a client that does not let go is replaced, and questions have an enforced time limit.
-D7   A black hole is not noticed. — `idle_timeout_s` is always set; behind it stands the watch of D6.
+D7   A black hole is not noticed. — `idle_timeout_s` is always set, and short: an idle hub has to say so every
+     3 s. Behind it stands the watch of D6.
 D8   Receivers keep a tag of every delivery. — They are cleared twice a second; with a release of the client
      that we do not know, the link is renewed after four million deliveries instead.
 D9   Closing cancels what runs. — `stop` hands over nothing new and keeps the ownership; `close` revokes every
@@ -48,6 +50,10 @@ from consumer.sources.eventhub_watchdog import Backoff
 
 _CALM_AFTER_S = 60.0
 """A session that lasted so long was a good one: the next outage begins with the shortest wait."""
+_AWAY_RETRY_S = 2.0
+"""A hub that is away is knocked at so often at least, with a connection that costs next to nothing."""
+_REFUSED_RETRY_S = 30.0
+"""A hub that refuses us has to be seen to by somebody."""
 
 _log = structlog.get_logger("inturn.eventhub")
 
@@ -160,7 +166,7 @@ class EventHubSource:
                 return None
 
     async def _read(self, parts: SessionParts, partition: str) -> None:
-        backoff = Backoff()
+        backoff = Backoff(limit_s=_AWAY_RETRY_S)
         async with asyncio.TaskGroup() as tasks:
             looking = tasks.create_task(self._look_for_group(parts.inquiry, partition))
             while not self._closing.is_set():
@@ -189,15 +195,18 @@ class EventHubSource:
             _log.info("The hub has gained partitions; they are shared out anew.")
             return
         since_s = time.monotonic()
-        tell = _log.error if isinstance(error, Refused) else _log.warning
+        is_refused = isinstance(error, Refused)
+        tell = _log.error if is_refused else _log.warning
         tell("The event hub cannot be read; trying again until it can.", error=str(error))
         told = self.trouble = str(error)
-        while not await self._closed_within(backoff.next_s()):
+        patient = Backoff(limit_s=_REFUSED_RETRY_S)
+        while not await self._closed_within((patient if is_refused else backoff).next_s()):
             try:
                 await inquiry.partition_ids()
             except SourceUnavailable as later:
                 self.trouble = str(later)
-                if isinstance(later, Refused) and str(later) != told:
+                is_refused = isinstance(later, Refused)
+                if is_refused and str(later) != told:
                     told = str(later)
                     _log.error("The event hub refuses us.", error=told)
                 continue

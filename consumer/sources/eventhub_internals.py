@@ -1,7 +1,8 @@
 """The only place that looks into the Event Hubs client, and only into the release it was written for.
 
 Nothing depends on it: with another release these functions find nothing, and the source then renews its
-links more often (D8) and leaves a connection that hangs to the system (D6).
+links more often (D8), and lets a receiver that cannot connect try without a pause (D5b) or hang (D6) for
+the seconds until the watchdog has noticed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import azure.eventhub
 from azure.eventhub.aio import EventHubConsumerClient
+
+from consumer.sources.eventhub_watchdog import Backoff
 
 KNOWN_RELEASE = "5.15.1"
 DELIVERIES_MAX_UNSEEN = 4_000_000
@@ -42,6 +45,35 @@ class Upkeep:
         for replaced in self._writers - writers:
             replaced.transport.abort()
         self._writers = writers
+
+
+class _Opening:
+    """Opens the link of one receiver, in place of its own method."""
+
+    def __init__(self, receiver: Any, limit_s: float) -> None:
+        self._receiver = receiver
+        self._open = receiver._open  # noqa: SLF001 - see the module
+        self._limit_s = limit_s
+        self._backoff = Backoff(first_s=0.2, limit_s=2)
+
+    async def __call__(self) -> None:
+        if self._receiver.running:
+            return  # it is asked before every read
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await self._open()
+        except Exception:
+            # The client would try again at once, and reads its certificates each time.
+            cut([self._receiver])
+            await asyncio.sleep(self._backoff.next_s())
+            raise
+        self._backoff.reset()
+
+
+def open_patiently(client: EventHubConsumerClient, partition: str, limit_s: float) -> None:
+    """Have a partition's receiver try for `limit_s` seconds at a time, and pause after it has failed."""
+    for link in open_links(client, partition):
+        link._open = _Opening(link, limit_s)  # noqa: SLF001 - see the module
 
 
 def open_links(client: EventHubConsumerClient, partition: str | None = None) -> list[Any]:

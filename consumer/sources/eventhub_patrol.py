@@ -16,7 +16,7 @@ from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S
 from consumer.sources.eventhub_errors import Outgrown
 from consumer.sources.eventhub_internals import DELIVERIES_MAX_UNSEEN, Upkeep, is_known
 from consumer.sources.eventhub_lease import Lease
-from consumer.sources.eventhub_watchdog import Condition, Limits, judge
+from consumer.sources.eventhub_watchdog import SILENCE_S, Condition, Limits, judge
 
 if TYPE_CHECKING:
     from consumer.sources.eventhub_session import Session, SessionParts
@@ -26,6 +26,8 @@ _POLL_EVERY_S = 30.0
 """How often the hub is asked for its newest events, so that the lag is right when nothing arrives."""
 _TURNS_MISSED_MAX = 3
 _LOOKS_MISSED_MAX = 3
+_PATIENCE = 3
+"""A receiver may take so many times as long to connect as the hub took to answer a question."""
 
 _log = structlog.get_logger("inturn.eventhub")
 
@@ -71,13 +73,16 @@ class Patrol:
                 lease = self._session.leases.get(partition)
                 if lease is not None and not lease.is_over:
                     _log.info("Another owner has taken a partition.", partition=partition)
-                    lease.is_over = lease.is_lost = True
-                    tasks.create_task(self._session.give_up(lease, lost=True))
+                    self._lose(lease, tasks)
             for partition in ledger.wanted():
                 lease = self._session.leases.get(partition)
                 if lease is not None and not lease.is_over:
                     _log.info("Another replica asks for a partition; it is handed over.", partition=partition)
                     tasks.create_task(self._renew(lease))
+
+    def _lose(self, lease: Lease, tasks: asyncio.TaskGroup) -> None:
+        lease.is_over = lease.is_lost = True
+        tasks.create_task(self._session.give_up(lease, lost=True))
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         if self._session.client is not None:
@@ -88,6 +93,9 @@ class Patrol:
             return
         silent = []
         for lease in list(self._session.leases.values()):
+            if not lease.is_over and self._parts.intake.is_lost(lease.partition):
+                self._lose(lease, tasks)
+                continue
             match self._judge(lease):
                 case Condition.SILENT:
                     silent.append(lease)
@@ -118,13 +126,17 @@ class Patrol:
 
     async def _ask_after(self, silent: list[Lease], tasks: asyncio.TaskGroup) -> None:
         """The client connects again and again, as fast as it can. If the hub is away, stop it (D5b)."""
+        asked_s = self._now_s()
         try:
             await self._parts.inquiry.partition_ids()
         except SourceUnavailable as error:
             self._session.fail(error)
             return
+        now_s = self._now_s()
+        # An answer takes as many round trips as a link. On a slow line both need their time.
+        patience_s = SILENCE_S + _PATIENCE * (now_s - asked_s)
         for lease in silent:
-            if self._judge(lease) is Condition.SILENT:
+            if self._judge(lease) is Condition.SILENT and now_s - lease.heard_s > patience_s:
                 _log.warning("A receiver cannot connect; it is opened anew.", partition=lease.partition)
                 tasks.create_task(self._renew(lease))
 

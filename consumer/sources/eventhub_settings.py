@@ -49,12 +49,12 @@ class EventHubSettings:
     prefetch: int = PREFETCH_MAX
     """Messages the client fetches ahead, per partition; no more than `PREFETCH_MAX` are."""
     batch_max: int = 300
-    idle_timeout_s: float = 60
+    idle_timeout_s: float = 6
     """A connection on which nothing was heard for so long is given up."""
     load_balancing_interval_s: float = 3
     """Replicas look at who owns what three times in it, renew what is theirs every second one, and take what
     was not renewed for six."""
-    stall_after_s: float = 60
+    stall_after_s: float = 30
     """A partition that gives nothing for so long, though the hub has more, is opened anew."""
     connect_timeout_s: float = 60
     """In this time the first connection has to succeed."""

@@ -8,88 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from property.oracle import Answer, Spot, Wish
+from simulation.records import LIFE, Effect, Life, Place, Tally, Violation
 
 from consumer.core.pipeline import Pipeline
 from consumer.core.snapshot import Snapshot, decode
-from consumer.core.stimuli import Stimulus
 from consumer.events import Checkpoint, DeadLetter, Outcome, Reason
+from consumer.runtime.lease import FENCE_AFTER_S
 
 REPORT_S = 3.0
 """What was done longer than this before a snapshot must be in it, if its lane was not busy since."""
-
-
-class Place(NamedTuple):
-    """An event."""
-
-    partition: str
-    number: int
-    index: int
-
-    @property
-    def spot(self) -> Spot:
-        return self.number, self.index
-
-
-class Violation(NamedTuple):
-    """Something that must never happen."""
-
-    kind: str
-    """lost, out-of-order, unaccounted, repeated, checkpoint, lease, limit or stuck."""
-    what: str
-    at_s: float
-
-    def __str__(self) -> str:
-        return f"{self.kind} at {self.at_s:.3f} s: {self.what}"
-
-
-@dataclass
-class Life:
-    """A partition with one owner, from its assignment on."""
-
-    number: int
-    owner: str
-    partition: str
-    epoch: int
-    begun: Snapshot
-    last_made_s: float = 0.0
-    """When it last asked for its state to be stored."""
-    durable_s: float = 0.0
-    """When the newest state of it that is stored was made."""
-    is_clean: bool = False
-    """It was drained, and all that it did is stored."""
-    is_ended: bool = False
-    lease_until_s: float = float("inf")
-
-
-@dataclass
-class Effect:
-    """What a processor did at its receiver."""
-
-    at_s: float
-    life: Life
-    is_acked: bool = False
-    """The attempt that did it has returned."""
-    acked_s: float = 0.0
-
-
-@dataclass
-class Tally:
-    """What happened, in numbers."""
-
-    effects: int = 0
-    repeats: int = 0
-    letters: int = 0
-    saves: int = 0
-    lives: int = 0
-    events: int = 0
-
-
-LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 
 
 @dataclass
@@ -152,8 +82,8 @@ class Audit:
             self.complain("unaccounted", f"{told}: stale is {stale} and must not be")
         if self.keys.setdefault((processor, place), key) != key:
             self.complain("repeated", f"{told}: the idempotency key has changed")
-        if began_s > life.lease_until_s:
-            self.complain("lease", f"{told}: begun after its lease had run out")
+        if began_s > life.fenced_s + FENCE_AFTER_S:
+            self.complain("lease", f"{told}: begun at {began_s:.3f} s, fenced at {life.fenced_s:.3f} s")
         before = self.effects.setdefault((processor, place), [])
         effect = Effect(now_s, life)
         if before:
@@ -249,6 +179,9 @@ class Audit:
         self.digest("saved", partition, checkpoint.sequence_number, snapshot.epoch)
         before = self.stored.get(partition)
         self.stored[partition] = snapshot
+        for other in self.lives:
+            if other.partition == partition and other.epoch < snapshot.epoch:
+                other.fenced_s = min(other.fenced_s, self.now_s())
         life, made_s = by
         if life is not None and life.epoch == snapshot.epoch:
             life.durable_s = max(made_s, life.durable_s)
@@ -410,43 +343,3 @@ def _is_done(snapshot: Snapshot, processor: str, spot: Spot) -> bool:
     return _is_resolved(snapshot, spot) or any(
         ack[:2] == spot and processor in ack.done for ack in snapshot.acks
     )
-
-
-class Limits(NamedTuple):
-    """How much a pipeline may have in memory."""
-
-    in_flight_max: int
-    queue_max: int
-    slack: int
-    """What one batch may add."""
-
-
-def watched(audit: Audit, owner: Callable[[], str], limits: Limits) -> type[Pipeline]:
-    """The real pipeline, with somebody looking over its shoulder."""
-    from consumer.core.effects import StoreCheckpoint
-
-    class WatchedPipeline(Pipeline):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args)  # type: ignore[arg-type]
-            snapshot: Snapshot = args[-1]  # type: ignore[assignment]
-            self.asked = 0
-            self.life: Life | None = None
-            self._begun = snapshot
-
-        def handle(self, stimulus: Stimulus) -> list:  # type: ignore[type-arg]
-            life = self.life
-            if life is None:
-                raise AssertionError("a pipeline without a life")
-            effects = super().handle(stimulus)
-            for effect in effects:
-                if isinstance(effect, StoreCheckpoint):
-                    life.last_made_s = audit.now_s()
-                    self.asked += 1
-                    if self.asked % 16 == 1:
-                        audit.check_counts(life, self, effect.snapshot)
-            working = self.in_flight - self.sequencer.held
-            if working > limits.in_flight_max + limits.slack + self._released.waiting:
-                audit.complain("limit", f"{working} events in flight")
-            return effects
-
-    return WatchedPipeline

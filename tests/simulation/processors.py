@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from property.oracle import TYPES, Wish
-from simulation.audit import Audit, Effect, Place
+from simulation.audit import Audit
+from simulation.records import Effect, Place
 
 from consumer.core.flights import Delivery, ProcessorPlan
 from consumer.core.retry import RetryPolicy
@@ -72,11 +73,10 @@ class Receiver:
     audit: Audit
     chance: random.Random
 
-    async def handle(self, event: Event, context: Context, done: list[Effect]) -> None:
+    async def handle(self, event: Event, context: Context, done: list[Effect], began_s: float) -> None:
         """Have the effect, sooner or later, or not."""
         position = event.position
         place = Place(position.partition, position.sequence_number, position.index)
-        began_s = self.audit.now_s()
         name = self.kind.name
         if self.moods.is_refused(name, place):
             raise Reject("refused for ever")
@@ -113,7 +113,7 @@ class Single(Receiver):
 
     async def __call__(self, event: Event, context: Context) -> None:
         done: list[Effect] = []
-        await self.handle(event, context, done)
+        await self.handle(event, context, done, self.audit.now_s())
         self.audit.acked(done)
 
 
@@ -122,8 +122,9 @@ class Batch(Receiver):
 
     async def process_batch(self, events: Sequence[Event], context: Context) -> None:
         done: list[Effect] = []
+        began_s = self.audit.now_s()
         for event in events:
-            await self.handle(event, context, done)
+            await self.handle(event, context, done, began_s)
         self.audit.acked(done)
 
 

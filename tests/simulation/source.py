@@ -180,6 +180,8 @@ class SimSource:
             if self._stopped:
                 await self._closing.wait()
                 return
+            if intake.is_lost(partition):
+                raise FenceLost("given up in there")
             if self._hub.is_unsteady and self._chance.random() < 0.02:
                 self._hub.broken += 1
                 await asyncio.sleep(self._chance.random() * 2)

@@ -6,32 +6,32 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from property.oracle import TOPIC, TYPES
-from simulation.audit import LIFE, Audit, Limits, Tally, Violation, watched
+from simulation.audit import Audit
 from simulation.loop import Owner, SimLoop
 from simulation.nemesis import Faults, Nemesis, Plan
 from simulation.processors import KINDS, Moods, make_processors
+from simulation.records import Tally, Violation
 from simulation.servers import SimCheckpoints, SimDeadLetters, Weather, Wire
 from simulation.source import Hub, Ownership, Record, SimSource
 from simulation.trace import ADMITTED, EPOCH_MS, WINDOW_MS, PartitionTrace, Shape, judge, make_trace
+from simulation.watching import Limits, watching
 
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.policy import PipelinePolicy
 from consumer.core.sequencer import SequencerLimits
 from consumer.events import PartitionId
-from consumer.runtime import engine as engine_module
 from consumer.runtime.engine import Engine, EngineParts, Reader
 from consumer.runtime.lifecycle import run_engine
-from consumer.runtime.partition import PartitionRunner
 
 DRAIN_MAX_S = 60.0
 _STOP_MAX_S = 60.0
+_LOOK_S = 6.0
+"""How long the last replica looks for something to do."""
 _IN_FLIGHT_MAX = 80
 _MARGIN_MS = 5_000
 
@@ -185,7 +185,7 @@ class World:
     def run(self) -> Outcome:
         """Run to the end."""
         cpu_s = time.process_time()
-        with self._watching():
+        with watching(self.audit, self.loop, Limits(_IN_FLIGHT_MAX, 40)):
             try:
                 self.loop.run(self._main(), before_closing=self._is_through)
             except AssertionError as error:
@@ -250,39 +250,7 @@ class World:
         before = self.audit.tally.effects
         last = Replica("last")
         self.start(last)
-        await asyncio.sleep(EXPIRED_S)
+        await asyncio.sleep(_LOOK_S)
         await self.stop(last)
         if self.audit.tally.effects != before:
             self.audit.complain("repeated", "a new replica did something after all were stopped")
-
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        audit, loop = self.audit, self.loop
-        pipeline = watched(audit, lambda: loop.current_owner().name, Limits(_IN_FLIGHT_MAX, 60, 40))
-
-        class WatchedRunner(PartitionRunner):
-            """The real runner, whose tasks know which life they belong to."""
-
-            def __init__(self, partition: str, pipeline: Any, *args: Any) -> None:
-                super().__init__(partition, pipeline, *args)
-                self.life = audit.began(partition, loop.current_owner().name, pipeline._begun)
-                pipeline.life = self.life
-                LIFE.set(self.life)
-
-            async def drain(self, timeout_s: float) -> bool:
-                self.life.is_clean = await super().drain(timeout_s)
-                if self.life.is_clean:
-                    audit.check_counts(self.life, self.pipeline, self.pipeline.snapshot())
-                return self.life.is_clean
-
-        originals = engine_module.Pipeline, engine_module.PartitionRunner
-        engine_module.Pipeline = pipeline  # type: ignore[misc]
-        engine_module.PartitionRunner = WatchedRunner  # type: ignore[misc]
-        try:
-            yield
-        finally:
-            engine_module.Pipeline, engine_module.PartitionRunner = originals  # type: ignore[misc]
-
-
-EXPIRED_S = 6.0
-"""How long the last replica looks for something to do."""

@@ -156,6 +156,8 @@ async def open_eventhub(
                 Reader(
                     reader.newest,
                     lambda partition: reader.counts(partition).redelivered,
+                    reader.asked_ms,
+                    reader.ask,
                     lambda: reader.problems,
                     lambda: reader.trouble,
                 ),

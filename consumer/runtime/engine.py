@@ -59,6 +59,11 @@ class Reader:
     """The newest sequence number of a partition."""
     redelivered: Callable[[str], int] = lambda _: 0
     """Messages of a partition that came again, and were dropped before they were handed over."""
+    asked_ms: Callable[[str], int | None] = lambda _: None
+    """The local time at which the hub was last asked what is newest in a partition, and it answered; 0 if it
+    never did; None if whatever there is comes without delay."""
+    ask: Callable[[str], None] = lambda _: None
+    """Have the hub asked again, soon."""
     problems: Callable[[], Mapping[str, str]] = dict
     """Partitions that cannot be read until somebody acts, and why."""
     trouble: Callable[[], str | None] = lambda: None
@@ -284,7 +289,10 @@ class Engine:
             ),
             self._clock,
             PartitionReading(
-                lambda: parts.reader.newest(partition), lambda: parts.reader.redelivered(partition)
+                lambda: parts.reader.newest(partition),
+                lambda: parts.reader.redelivered(partition),
+                lambda: parts.reader.asked_ms(partition),
+                lambda: parts.reader.ask(partition),
             ),
         )
 

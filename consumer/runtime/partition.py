@@ -40,6 +40,7 @@ from consumer.events import RawBatch
 from consumer.runtime.attempts import RunningProcessor, Turn
 from consumer.runtime.clock import Clock
 from consumer.runtime.halts import first_gap
+from consumer.runtime.idleness import Idleness
 from consumer.runtime.inbox import Inbox
 from consumer.runtime.lanes import CUT_OFF_S, Lanes
 from consumer.runtime.partition_parts import PartitionReading, PartitionStores
@@ -51,6 +52,8 @@ _log = structlog.get_logger("inturn.partition")
 
 _TICK_S = 1.0
 """The longest time between two looks at the clock."""
+_PROOF_TICK_S = 0.2
+"""The same while the hub is asked whether it has more."""
 _FOR_STORING_S = 1.0
 """What of the drain's time-out is left for the last write; it may take longer than that."""
 _LAST_WRITE_S = 10.0
@@ -80,6 +83,7 @@ class PartitionRunner:
         """Why the last checkpoint could not be stored; None if it could."""
         self._newest_in_batch: int | None = None
         self._reading = reading
+        self._idleness = Idleness(pipeline, reading, clock.now_ms())
         self._dropped_before = reading.redelivered()
         self._processors = processors
         self._checkpoints = stores.checkpoints
@@ -275,10 +279,10 @@ class PartitionRunner:
             self._inbox.taken()
 
     async def _keep_time(self) -> None:
-        looked_ms = self._clock.now_ms()
         while True:
             now_ms = self._clock.now_ms()
-            wait_s = _TICK_S if self._wake_ms is None else min((self._wake_ms - now_ms) / 1_000, _TICK_S)
+            tick_s = _PROOF_TICK_S if self._idleness.waits_for_proof else _TICK_S
+            wait_s = tick_s if self._wake_ms is None else min((self._wake_ms - now_ms) / 1_000, tick_s)
             if wait_s > 0:
                 try:
                     async with asyncio.timeout(wait_s):
@@ -287,15 +291,10 @@ class PartitionRunner:
                     pass
                 self._is_woken.clear()
                 now_ms = self._clock.now_ms()
-            if now_ms - looked_ms - max(wait_s, 0) * 1_000 > self.pipeline.policy.idle_margin_ms / 2:
-                # The process was frozen, or its loop stood still: what came meanwhile has not been read yet.
-                self.pipeline.watermark.arrived(now_ms)
-            looked_ms = now_ms
             if self._wake_ms is not None and self._wake_ms <= now_ms:
                 self._wake_ms = None
             self._look_after(self._clock.monotonic_s())
-            newest = self.newest
-            self._feed(Ticked(now_ms, newest is None or newest <= self.pipeline.highest_received))
+            self._feed(Ticked(now_ms, self._idleness.is_proved(self.newest, now_ms, wait_s)))
             await asyncio.sleep(0)
 
     def _look_after(self, now_s: float) -> None:

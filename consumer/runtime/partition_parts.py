@@ -22,3 +22,5 @@ class PartitionReading(NamedTuple):
 
     newest: Callable[[], int | None] = lambda: None
     redelivered: Callable[[], int] = lambda: 0
+    asked_ms: Callable[[], int | None] = lambda: None
+    ask: Callable[[], None] = lambda: None

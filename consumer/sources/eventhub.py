@@ -87,6 +87,14 @@ class EventHubSource:
         """The newest sequence number in a partition, at most half a minute old; None if it is not known."""
         return self._readings.newest.get(partition)
 
+    def asked_ms(self, partition: str) -> int:
+        """When the hub was asked for what `newest` says, by the local clock; 0: it never answered."""
+        return self._readings.asked_ms.get(partition, 0)
+
+    def ask(self, partition: str) -> None:
+        """Have the hub asked for its newest event soon; may be called as often as one likes."""
+        self._readings.wish(partition)
+
     def counts(self, partition: str) -> PartitionCounts:
         """What was received, redelivered and missing, since the start of the process."""
         return self._readings.of(partition)

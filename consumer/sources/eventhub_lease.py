@@ -32,6 +32,11 @@ class Readings(msgspec.Struct):
     counts: dict[str, PartitionCounts] = {}
     newest: dict[str, int] = {}
     """The newest sequence number in the hub, as last heard."""
+    asked_ms: dict[str, int] = {}
+    """When the last question that was answered was asked; milliseconds since 1970, by the local clock."""
+    wishes: set[str] = set()
+    """Partitions of which somebody wants to know what is newest now."""
+    has_wishes: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     problems: dict[str, str] = {}
     """Partitions that cannot be read until somebody acts, and why."""
     is_stopped: bool = False
@@ -40,6 +45,11 @@ class Readings(msgspec.Struct):
     def of(self, partition: str) -> PartitionCounts:
         """The counts of a partition."""
         return self.counts.setdefault(partition, PartitionCounts())
+
+    def wish(self, partition: str) -> None:
+        """Note that somebody wants to know what is newest in a partition now."""
+        self.wishes.add(partition)
+        self.has_wishes.set()
 
     def heard_of(self, partition: str, newest: int) -> None:
         """Take note of the hub's newest sequence number; it does not go back."""

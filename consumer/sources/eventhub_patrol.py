@@ -6,13 +6,14 @@ What it finds it mends by renewing one partition, or by having the client replac
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from consumer.errors import SourceUnavailable, StoreUnavailable
-from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S
+from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S, all_of
 from consumer.sources.eventhub_errors import Outgrown
 from consumer.sources.eventhub_internals import DELIVERIES_MAX_UNSEEN, Upkeep, is_known
 from consumer.sources.eventhub_lease import Lease
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 0.5
 _POLL_EVERY_S = 30.0
 """How often the hub is asked for its newest events, so that the lag is right when nothing arrives."""
+_WISHES_EVERY_S = 0.2
+"""The shortest time between two rounds of questions that somebody waits for."""
 _TURNS_MISSED_MAX = 3
 _LOOKS_MISSED_MAX = 3
 _PATIENCE = 3
@@ -147,7 +150,30 @@ class Patrol:
     async def _poll(self) -> None:
         while True:
             await self._ask_for_newest()
-            await asyncio.sleep(self._poll_every_s)
+            poll_at_s = self._now_s() + self._poll_every_s
+            while (wait_s := poll_at_s - self._now_s()) > 0:
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._parts.readings.has_wishes.wait()
+                except TimeoutError:
+                    break
+                await self._answer_wishes()
+                await asyncio.sleep(_WISHES_EVERY_S)
+
+    async def _answer_wishes(self) -> None:
+        """Ask for what somebody waits for, who asks again if no answer comes; the poll finds a hub away."""
+        readings = self._parts.readings
+        readings.has_wishes.clear()
+        wishes, readings.wishes = readings.wishes, set()
+        with suppress(SourceUnavailable):
+            await all_of([self._ask(lease) for name, lease in self._session.leases.items() if name in wishes])
+
+    async def _ask(self, lease: Lease) -> None:
+        asked_ms = time.time_ns() // 1_000_000
+        told = await self._parts.inquiry.partition(lease.partition)
+        self._parts.readings.heard_of(lease.partition, told.newest)
+        self._parts.readings.asked_ms[lease.partition] = asked_ms
+        lease.look_at(None if told.is_empty else told.newest, self._now_s())
 
     async def _ask_for_newest(self) -> None:
         try:
@@ -158,9 +184,7 @@ class Patrol:
                 return
             self._partition_ids = ids
             for lease in list(self._session.leases.values()):
-                told = await self._parts.inquiry.partition(lease.partition)
-                self._parts.readings.heard_of(lease.partition, told.newest)
-                lease.look_at(None if told.is_empty else told.newest, self._now_s())
+                await self._ask(lease)
         except SourceUnavailable as error:
             # Receivers may well go on: give the hub as long as a stall is given.
             if self._now_s() - self._heard_s > self._parts.settings.stall_after_s:

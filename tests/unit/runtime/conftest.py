@@ -189,7 +189,8 @@ def bench(store: MemoryStore, letters: MemoryDeadLetters) -> Any:
             version="0",
             drain_timeout_s=changes.pop("drain_timeout_s", 5.0),
         )
-        engine = Engine(replace(parts, **changes), SystemClock())
+        clock = changes.pop("clock", None) or SystemClock()
+        engine = Engine(replace(parts, **changes), clock)
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(engine.run())
             await source.is_running.wait()

@@ -1,4 +1,4 @@
-"""What comes of the order when the process sleeps, as a frozen or suspended one does, and nobody notices."""
+"""What comes of the order when the process or the hub sleeps, and nobody notices."""
 
 from __future__ import annotations
 
@@ -9,27 +9,65 @@ from dataclasses import replace
 from consumer.core.sequencer import SequencerLimits
 from consumer.core.snapshot import encode, new_snapshot
 from consumer.events import Checkpoint
+from consumer.runtime.clock import SystemClock
+from consumer.runtime.engine import Reader
 
 from .conftest import POLICY, Recorder, batch, partition_id, running, versions
 
 
+class LeapingClock(SystemClock):
+    """Goes on by so much at once, as it does for a process that was frozen."""
+
+    ahead_ms = 0
+    looks = 0
+
+    def now_ms(self) -> int:
+        self.looks += 1
+        return super().now_ms() + self.ahead_ms
+
+
 async def test_time_that_was_slept_through_releases_nothing(bench):
     """What came meanwhile has not been read yet: that nothing came does not mean that nothing was there."""
-    recorder = Recorder()
-    policy = replace(POLICY, sequencer=SequencerLimits(window_ms=200), idle_margin_ms=1_000)
-    first, second = versions(2)
+    recorder, clock = Recorder(), LeapingClock()
+    policy = replace(POLICY, sequencer=SequencerLimits(window_ms=200), idle_margin_ms=5_000)
+    first, second, third = versions(3)
 
-    async with bench([running(recorder)], policy=policy) as it:
+    async with bench([running(recorder)], policy=policy, clock=clock) as it:
+        await it.source.intake.assigned("0")
+        now_ms = clock.now_ms()
+        await it.source.intake.received(batch(second, time_ms=now_ms))
+        await it.until(lambda: it.engine.status().partitions[0].held == 1)
+        clock.ahead_ms = 60_000
+        ticked = clock.looks + 4
+        await it.until(lambda: clock.looks >= ticked)
+        await it.source.intake.received(batch(first, first=1, time_ms=now_ms + 100))
+        await it.source.intake.received(batch(third, first=2, time_ms=now_ms + 60_000))
+        await it.until(lambda: len(recorder.handled) >= 2)
+
+    assert recorder.ids == ["m-1", "m-2"]
+
+
+async def test_silence_of_a_hub_that_does_not_answer_releases_nothing(bench):
+    recorder = Recorder()
+    policy = replace(POLICY, sequencer=SequencerLimits(window_ms=100), idle_margin_ms=100)
+    first, second, third = versions(3)
+    questions = []
+    answered = {"0": 0}
+    reader = Reader(asked_ms=answered.__getitem__, ask=questions.append)
+
+    async with bench([running(recorder)], policy=policy, reader=reader) as it:
         await it.source.intake.assigned("0")
         now_ms = time.time_ns() // 1_000_000
         await it.source.intake.received(batch(second, time_ms=now_ms))
-        await it.until(lambda: it.engine.status().partitions[0].held == 1)
-        time.sleep(1.5)  # noqa: ASYNC251 - the whole process
-        await asyncio.sleep(0.05)
-        await it.source.intake.received(batch(first, first=1, time_ms=now_ms + 100))
-        await it.until(lambda: len(recorder.handled) == 2)
+        await it.until(lambda: len(questions) >= 5)
+        assert set(questions) == {"0"}
+        assert it.engine.status().partitions[0].held == 1
+        await it.source.intake.received(batch(first, third, first=1, time_ms=now_ms + 50))
+        await it.until(lambda: it.engine.status().partitions[0].held == 3)
+        answered["0"] = time.time_ns() // 1_000_000
+        await it.until(lambda: len(recorder.handled) == 3)
 
-    assert recorder.ids == ["m-1", "m-2"]
+    assert recorder.ids == ["m-1", "m-2", "m-3"]
 
 
 async def test_a_partition_that_is_found_to_be_lost_while_it_drains_spoils_no_stop(bench, store):

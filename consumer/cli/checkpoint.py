@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,7 +17,15 @@ from typing import Annotated, NamedTuple
 import msgspec
 import typer
 
-from consumer.cli.checkpoint_rewind import Move, NotMoved, Target, carry_out, check, plan
+from consumer.cli.checkpoint_rewind import (
+    Move,
+    NotMoved,
+    Target,
+    carry_out,
+    check_direction,
+    check_owner,
+    plan,
+)
 from consumer.cli.checkpoint_survey import Owner, PartitionSurvey, lines, owners, survey
 from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
@@ -46,15 +54,19 @@ class Asked(NamedTuple):
     force: bool
     yes: bool
     is_dry: bool
+    group: str | None = None
 
 
 class Group(NamedTuple):
-    """The stored partitions of the configured consumer group."""
+    """The partitions of the configured consumer group."""
 
     store: InspectableStore
     log: Log
-    names: list[PartitionId]
-    owners: dict[str, Owner]
+    stored: list[PartitionId]
+    """With a checkpoint that can be read; or those that were named."""
+    known: list[PartitionId]
+    """Those, and the ones that ever had an owner."""
+    owners: dict[str, Owner | None]
 
 
 @app.command()
@@ -102,12 +114,16 @@ def rewind(
     force: Annotated[
         bool, typer.Option("--force", help="Move a partition that a consumer owns: the consumer loses it.")
     ] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(help="The consumer group to look events up with, if a consumer has the configured one."),
+    ] = None,
 ) -> None:
     """Move the checkpoints of stopped consumers. What was stored is kept: --to backup goes back to it.
 
     Events after the new checkpoint are handled again, with the idempotency keys that they had.
     """
-    asked = Asked(_target(to), tuple(partition or ()), skip_events, force, yes, dry_run)
+    asked = Asked(_target(to), tuple(partition or ()), skip_events, force, yes, dry_run, group)
     if isinstance(asked.to, int) and len(asked.partitions) != 1:
         raise typer.BadParameter(
             "a sequence number means something in one partition: name it with --partition", param_hint="--to"
@@ -143,43 +159,53 @@ def _target(text: str) -> Target:
         return word
     try:
         place = parse_place(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}, nor kept:N or backup", param_hint="--to") from None
+    except ValueError:
+        place = Mark.LATEST
     if place in (Mark.CHECKPOINT, Mark.LATEST):
         raise typer.BadParameter(
-            f"{text} is no place to go to: earliest, a sequence number, a time, kept:N or backup",
+            f"{text!r} is no place to go to: earliest, a sequence number, a time such as 2026-11-21T06:30:00Z "
+            "or -2h, kept:N or backup",
             param_hint="--to",
         )
     return place
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, wanted: Sequence[str]) -> AsyncIterator[Group]:
+async def _opened(
+    settings: Settings, wanted: Sequence[str], group: str | None = None
+) -> AsyncIterator[Group]:
     """The partitions that something is stored for, or those that were named."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_checkpoints(settings.state))
-        log, origin = await stack.enter_async_context(open_log(settings.source))
+        log, origin = await stack.enter_async_context(open_log(settings.source, group=group))
         ours = PartitionId(*(part.lower() for part in origin.partition("")))
-        stored = [name for name, _ in await store.partitions() if name[:3] == ours[:3]]
-        names = [ours._replace(partition=each.lower()) for each in wanted] or stored
-        names.sort(key=lambda name: (len(name.partition), name.partition))
-        yield Group(store, log, names, await owners(store, ours, settings.source))
+        owned = await owners(store, ours, settings.source)
+        stored = {name for name, _ in await store.partitions() if name[:3] == ours[:3]}
+        named = {ours._replace(partition=each.lower()) for each in wanted}
+        ever = {ours._replace(partition=each.lower()) for each in owned}
+        yield Group(store, log, _in_order(named or stored), _in_order(named or stored | ever), owned)
+
+
+def _in_order(names: Iterable[PartitionId]) -> list[PartitionId]:
+    return sorted(names, key=lambda name: (len(name.partition), name.partition))
 
 
 async def _look(settings: Settings, wanted: Sequence[str]) -> list[PartitionSurvey]:
     async with _opened(settings, wanted) as group:
-        return [await survey(group.store, name, group.owners.get(name.partition)) for name in group.names]
+        return [await survey(group.store, name, group.owners.get(name.partition)) for name in group.known]
 
 
 async def _rewind(settings: Settings, asked: Asked) -> None:
-    async with _opened(settings, asked.partitions) as group:
-        if not group.names:
+    async with _opened(settings, asked.partitions, asked.group) as group:
+        if not group.stored:
             raise NotMoved("Nothing is stored for any partition.")
+        for name in group.stored:
+            check_owner(name, group.owners.get(name.partition), force=asked.force)
         needs_log = not isinstance(asked.to, str) or isinstance(asked.to, Mark)
         extents: Sequence[Extent] = await group.log.extents() if needs_log else ()
-        moves = [await plan(group.store, name, asked.to, group.log, extents) for name in group.names]
+        moves = [await plan(group.store, name, asked.to, group.log, extents) for name in group.stored]
         for move in moves:
-            check(move, group.owners.get(move.name.partition), skips=asked.skips, force=asked.force)
+            check_direction(move, skips=asked.skips)
             typer.echo("\n".join(move.describe()))
         if asked.is_dry:
             typer.echo("Nothing was changed.")

@@ -115,20 +115,26 @@ async def plan(
     return Move(name, stored, to, state, None, extent.begin, is_damaged)
 
 
-def check(move: Move, owner: Owner | None, *, skips: bool, force: bool) -> None:
-    """Raise `NotMoved` if the move would skip events, or pull a partition from under a consumer's feet."""
-    partition = move.name.partition
+def check_owner(name: PartitionId, owner: Owner | None, *, force: bool) -> None:
+    """Raise `NotMoved` if a partition would be pulled from under a consumer's feet."""
     if owner is not None and owner.active and not force:
         raise NotMoved(
-            f"Partition {partition}: a consumer owns it, {owner.id}, renewed {owner.renewed_s:.0f} s ago. "
+            f"Partition {name.partition}: a consumer owns it: {owner.id}, "
+            f"renewed {owner.renewed_s:.0f} s ago. "
             "Stop it, or wait until its ownership has expired. With --force it is moved all the same, and "
             "the consumer loses it."
         )
-    # A kept state has been reached by handling what lies before it: to go there skips nothing.
+
+
+def check_direction(move: Move, *, skips: bool) -> None:
+    """Raise `NotMoved` if events would be passed over that nobody has said may be.
+
+    A kept state has been reached by handling what lies before it: to go there skips nothing.
+    """
     if move.skipped and move.kept is None and not skips:
         raise NotMoved(
-            f"Partition {partition}: that is ahead of the checkpoint: {move.skipped} events would never be "
-            "handled. If that is meant, say --skip-events."
+            f"Partition {move.name.partition}: that is ahead of the checkpoint: {move.skipped} events would "
+            "never be handled. If that is meant, say --skip-events."
         )
 
 

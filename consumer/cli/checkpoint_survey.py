@@ -113,17 +113,16 @@ def named(copies: Sequence[KeptState]) -> Iterator[tuple[str, KeptState]]:
             yield str(copy.kind), copy
 
 
-async def owners(store: InspectableStore, group: PartitionId, source: Source) -> dict[str, Owner]:
-    """Who has which partition of a group. Files have no owners."""
+async def owners(store: InspectableStore, group: PartitionId, source: Source) -> dict[str, Owner | None]:
+    """Who has which partition of a group; None: somebody had it. Files have no owners."""
+    found: dict[str, Owner | None] = {}
     if not isinstance(source, EventHubSource):
-        return {}
-    found, ages = {}, Ages()
+        return found
+    ages = Ages()
     expire_s = Tempo.of(source.load_balancing_interval_s).expire_s
     for each in await store.list_ownership(*group[:3]):
-        title = Title.of(each)
-        if title.owner:
-            age_s = ages.age_s(each)
-            found[each["partition_id"]] = Owner(title.owner, age_s, age_s < expire_s)
+        owner, age_s = Title.of(each).owner, ages.age_s(each)
+        found[each["partition_id"]] = Owner(owner, age_s, age_s < expire_s) if owner else None
     return found
 
 

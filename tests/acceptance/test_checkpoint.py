@@ -205,7 +205,7 @@ async def test_a_partition_that_a_consumer_owns_is_not_moved_and_with_force_the_
         await place.until(lambda: len(place.ids()) >= 5)
         _, shown = await show(hub_work, "0")
         assert shown["0"]["owner"]["active"]
-        refused = await rewind(hub_work, "--to", "earliest", "--partition", "0", "--yes")
+        refused = await rewind(hub_work, "--to", "2", "--partition", "0", "--yes")
         assert refused.code == 1
         assert "a consumer owns it" in refused.errors
         done = await rewind(hub_work, "--to", "kept:1", "--partition", "0", "--yes", "--force")
@@ -307,7 +307,7 @@ async def test_what_makes_no_sense_or_is_not_confirmed_changes_nothing(file_work
     before = await file_work.state.everything()
     for arguments, code, words in [
         (("--to", "earliest"), 2, "give --yes"),  # nobody can be asked
-        (("--to", "nonsense"), 2, "kept:N"),
+        (("--to", "nonsense"), 2, "kept:N or backup"),
         (("--to", "latest"), 2, "no place to go to"),
         (("--to", "5"), 2, "name it with --partition"),
         (("--to", "kept:3", "--yes"), 1, "there is no kept:3"),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from consumer.cli.checkpoint_rewind import NotMoved, carry_out, check, plan
+from consumer.cli.checkpoint_rewind import NotMoved, carry_out, check_direction, check_owner, plan
 from consumer.cli.checkpoint_survey import Owner
 from consumer.core.snapshot import decode, encode, new_snapshot
 from consumer.errors import CorruptState, StoreUnavailable
@@ -80,7 +80,7 @@ async def test_a_target_is_the_first_event_that_is_handled_again(store, target, 
     move = await planned(store, target)
     assert move.to == checkpoint
     assert again in move.describe()[1]
-    check(move, IDLE, skips=False, force=False)
+    check_direction(move, skips=False)
     await carry_out(store, move)
     stored = await store.load(PARTITION)
     moved = decode(stored.snapshot)
@@ -98,15 +98,16 @@ async def test_a_move_ahead_needs_leave_and_says_what_it_costs(store):
     move = await planned(store, 61)
     assert "10 events, 51 to 60, will never be handled" in move.describe()[1]
     with pytest.raises(NotMoved, match="10 events would never be handled"):
-        check(move, None, skips=False, force=False)
-    check(move, None, skips=True, force=False)
+        check_direction(move, skips=False)
+    check_direction(move, skips=True)
 
 
-async def test_an_active_owner_refuses_and_force_overrules_it(store):
-    move = await planned(store, 30)
+def test_an_active_owner_refuses_and_force_overrules_it():
     with pytest.raises(NotMoved, match="a consumer owns it"):
-        check(move, AT_WORK, skips=False, force=False)
-    check(move, AT_WORK, skips=False, force=True)
+        check_owner(PARTITION, AT_WORK, force=False)
+    check_owner(PARTITION, AT_WORK, force=True)
+    for owner in (IDLE, None):
+        check_owner(PARTITION, owner, force=False)
 
 
 async def test_a_consumer_that_writes_meanwhile_wins(store):
@@ -160,7 +161,7 @@ async def test_there_and_back_again_and_there(store):
     await carry_out(store, await planned(store, 30))
     for checkpoint in (at(50), at(29), at(50)):
         move = await planned(store, "backup")
-        check(move, None, skips=False, force=False)
+        check_direction(move, skips=False)
         await carry_out(store, move)
         assert (await store.load(PARTITION)).checkpoint == checkpoint
     back = decode((await store.load(PARTITION)).snapshot)
@@ -184,7 +185,7 @@ async def test_a_checkpoint_that_was_removed_is_put_back_from_what_was_kept():
     store = MemoryStore()
     await store.keep(PARTITION, at(40), state(40), CopyKind.GOOD)
     move = await planned(store, "kept:1")
-    check(move, None, skips=False, force=False)
+    check_direction(move, skips=False)
     await carry_out(store, move)
     assert (await store.load(PARTITION)).checkpoint == at(40)
 

@@ -23,7 +23,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 TIME_BYTES = 6
 """Milliseconds since 1970, up to the year 10889."""
-_BUCKET_BYTES = 800
+_BUCKET_BYTES = 1_000
 """A bucket's mean size: with less the buckets themselves cost too much room, with more the search time."""
 _NUMBER_BITS = 32
 """Of a bucket's number, in a hint."""

@@ -172,9 +172,11 @@ def bench(store: MemoryStore, letters: MemoryDeadLetters) -> Any:
 
     @asynccontextmanager
     async def start(
-        processors: Sequence[RunningProcessor], drain: bool = True, **changes: Any
+        processors: Sequence[RunningProcessor], drain: bool | None = True, **changes: Any
     ) -> AsyncIterator[Bench]:
+        """`drain`: at the end; False: crash instead; None: the engine is to stop by itself."""
         source = ScriptedSource()
+        on_stuck = changes.pop("on_stuck", None)
         policy = changes.pop("policy", POLICY)
         parts = EngineParts(
             source=source,
@@ -192,10 +194,12 @@ def bench(store: MemoryStore, letters: MemoryDeadLetters) -> Any:
         clock = changes.pop("clock", None) or SystemClock()
         engine = Engine(replace(parts, **changes), clock)
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(engine.run())
+            task = tasks.create_task(engine.run(on_stuck))
             await source.is_running.wait()
             yield Bench(engine, source, store, letters)
-            if drain:
+            if drain is None:
+                await task
+            elif drain:
                 engine.drain()
                 await task
             else:

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+Answer = dict[str, Any]
+"""What a run says of itself, one line of JSON."""
 TESTS = Path(__file__).parents[1]
 _CHUNK = 20
 """Seeds that one process runs: a killed replica leaves little behind, but it does."""
@@ -21,14 +23,15 @@ _TIMEOUT_S = 300.0
 
 
 class Failure(NamedTuple):
-    """A seed that shows something wrong."""
+    """A run that shows something wrong."""
 
-    seed: int
+    replay: str
+    """The line that runs it again."""
     violations: list[str]
 
     def __str__(self) -> str:
         told = "\n  ".join(self.violations[:5])
-        return f"{replay_line(self.seed)}\n  {told}"
+        return f"{self.replay}\n  {told}"
 
 
 class Sum(NamedTuple):
@@ -42,41 +45,34 @@ class Sum(NamedTuple):
     failures: list[Failure]
 
 
-def replay_line(seed: int) -> str:
-    """The command that runs a seed again."""
-    return f"(cd tests && python -m simulation.replay --seed {seed})"
+def replay_line(named_by: str, name: object) -> str:
+    """The command that does a run again."""
+    options = f"replay --seed {name}" if named_by == "seed" else f"every_step --kill {name}"
+    return f"(cd tests && python -m simulation.{options})"
 
 
 def run_series(first: int, count: int, *, root: Path | None = None) -> Sum:
     """Run seeds from the first one on. `root`: where ``consumer`` is, if not here."""
-    chunks = [(start, min(_CHUNK, first + count - start)) for start in range(first, first + count, _CHUNK)]
-    with ThreadPoolExecutor(_CORES) as pool:
-        answers = [
-            answer
-            for each in pool.map(lambda chunk: list(run_chunk(*chunk, root=root)), chunks)
-            for answer in each
-        ]
+    starts = range(first, first + count, _CHUNK)
+    series = [["--seed", str(at), "--count", str(min(_CHUNK, first + count - at))] for at in starts]
+    answers = side_by_side("replay", series, root=root)
     assert len(answers) == count, f"{count} runs were asked for and {len(answers)} came back"
-    return _summed(answers)
+    return summed(answers, "seed")
 
 
-def run_chunk(
-    first: int, count: int, *, root: Path | None = None, options: Sequence[str] = ()
-) -> Iterator[dict[str, Any]]:
-    """Run seeds in one process; gives what it says of each. Raises `RuntimeError` if it breaks."""
-    command = [
-        sys.executable,
-        "-m",
-        "simulation.replay",
-        "--json",
-        "--seed",
-        str(first),
-        "--count",
-        str(count),
-    ]
+def side_by_side(module: str, runs: Sequence[Sequence[str]], *, root: Path | None = None) -> list[Answer]:
+    """Run a module of the simulation with each of the options, in processes; gives what they all say."""
+    with ThreadPoolExecutor(_CORES) as pool:
+        parts = pool.map(lambda options: run_module(module, options, root=root), runs)
+        return [answer for part in parts for answer in part]
+
+
+def run_module(module: str, options: Sequence[str], *, root: Path | None = None) -> list[Answer]:
+    """Run a module of the simulation in a process; gives its lines. Raises `RuntimeError` if it breaks."""
+    command = [sys.executable, "-m", f"simulation.{module}", "--json", *options]
     done = subprocess.run(
-        [*command, *options],
-        env=environment(root),
+        command,
+        env=_environment(root),
         cwd=TESTS,
         capture_output=True,
         text=True,
@@ -84,18 +80,18 @@ def run_chunk(
         timeout=_TIMEOUT_S,
     )
     if done.returncode not in (0, 1) or done.stderr:
-        raise RuntimeError(f"{replay_line(first)} --count {count} broke:\n{done.stderr[-3_000:]}")
-    for line in done.stdout.splitlines():
-        yield json.loads(line)
+        raise RuntimeError(f"{' '.join(command[1:])} broke:\n{done.stderr[-3_000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def environment(root: Path | None) -> dict[str, str]:
+def _environment(root: Path | None) -> dict[str, str]:
     """The same hashes in every process, and the engine from where it is wanted."""
     path = os.pathsep.join((str(root or TESTS.parent), str(TESTS)))
     return {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _summed(answers: list[dict[str, Any]]) -> Sum:
+def summed(answers: Sequence[Answer], named_by: str) -> Sum:
+    """Add up. A run that failed is named by what it was asked for: ``seed`` or ``kills``."""
     numbers: Counter[str] = Counter()
     failures = []
     for answer in answers:
@@ -104,7 +100,7 @@ def _summed(answers: list[dict[str, Any]]) -> Sum:
         numbers.update(kind for kind, _, _ in answer["violations"])
         if answer["violations"]:
             told = [f"{kind} at {at_s:.3f} s: {what}" for kind, what, at_s in answer["violations"]]
-            failures.append(Failure(answer["seed"], told))
+            failures.append(Failure(replay_line(named_by, answer[named_by]), told))
     return Sum(
         len(answers),
         sum(answer["virtual_s"] for answer in answers),

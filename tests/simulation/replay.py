@@ -46,9 +46,9 @@ def series(first: int, count: int, *, stop_at_failure: bool = False) -> Iterator
             return
 
 
-def as_json(outcome: Outcome) -> str:
+def as_json(outcome: Outcome, **more: object) -> str:
     """One line."""
-    told = outcome._asdict()
+    told = outcome._asdict() | more
     told["violations"] = [(*violation,) for violation in outcome.violations]
     told["tally"] = dataclasses.asdict(outcome.tally)
     told["faults"] = dataclasses.asdict(outcome.faults)
@@ -65,9 +65,20 @@ def quiet_logs(*, is_verbose: bool) -> None:
     )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Write a line at once, for whoever waits for it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def restart_with_fixed_hashes(module: str) -> None:
+    """Replace this process unless text hashes in it as in any other one: lanes are chosen by hash."""
+    if os.environ.get("PYTHONHASHSEED") == "0":
+        return
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join(filter(None, (str(tests.parent), str(tests), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
+    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], environment)
 
 
 def main() -> int:
@@ -83,21 +94,17 @@ def main() -> int:
     for outcome in series(arguments.seed, arguments.count, stop_at_failure=arguments.stop_at_failure):
         failed = failed or bool(outcome.violations)
         if arguments.json:
-            _say(as_json(outcome))
+            say(as_json(outcome))
             continue
-        _say(
+        say(
             f"seed {outcome.seed}: {outcome.virtual_s:.0f} s virtual, {outcome.steps} steps, "
             f"{outcome.cpu_s:.2f} s CPU, digest {outcome.digest}\n  {outcome.tally}\n  {outcome.faults}"
         )
         for violation in outcome.violations:
-            _say(f"  {violation}")
+            say(f"  {violation}")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        folder = str(Path(__file__).parents[1])
-        path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
-        os.execve(sys.executable, [sys.executable, "-m", "simulation.replay", *sys.argv[1:]], environment)
+    restart_with_fixed_hashes("simulation.replay")
     sys.exit(main())

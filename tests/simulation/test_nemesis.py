@@ -6,7 +6,7 @@ import os
 
 import pytest
 from harness.figures import Effort, State
-from simulation.many import run_chunk, run_series
+from simulation.many import run_module, run_series
 
 KINDS = ("lost", "out-of-order", "unaccounted", "repeated", "checkpoint", "lease", "limit", "stuck")
 """What a run can show to be wrong; the goal of each is 0."""
@@ -35,7 +35,7 @@ def test_nothing_is_lost_or_out_of_turn_whatever_dies(effort: Effort, seed: int,
 
 
 def test_the_same_seed_gives_the_same_run(seed: int) -> None:
-    first, second = (list(run_chunk(seed, 3)) for _ in range(2))
+    first, second = (run_module("replay", ["--seed", str(seed), "--count", "3"]) for _ in range(2))
 
     assert [run["digest"] for run in first] == [run["digest"] for run in second]
     assert len({run["digest"] for run in first}) == 3
@@ -43,7 +43,11 @@ def test_the_same_seed_gives_the_same_run(seed: int) -> None:
 
 
 def test_a_run_has_all_the_faults_that_are_claimed(seed: int) -> None:
-    hard = [run["faults"] for run in run_chunk(seed, 4) if run["seed"] % 10]
+    hard = [
+        run["faults"]
+        for run in run_module("replay", ["--seed", str(seed), "--count", "4"])
+        if run["seed"] % 10
+    ]
 
     for faults in hard:
         assert faults["kills"] >= 6

@@ -95,6 +95,8 @@ class World:
     trace: dict[str, PartitionTrace] | None = None
     replicas: list[Replica] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
+    is_stopping: bool = False
+    """All is drained, and the replicas are being stopped."""
     is_over: bool = False
 
     def __post_init__(self) -> None:
@@ -164,21 +166,22 @@ class World:
         replica.owner = self.loop.start(name, main())
 
     async def stop(self, replica: Replica) -> None:
-        """Stop a replica as SIGTERM does."""
-        if replica.engine is None or replica.is_ended:
+        """Stop a replica as SIGTERM does; one that is just being started again, after that."""
+        while replica.owner is not None and replica.owner.is_dead:
+            await asyncio.sleep(0.1)
+        owner, engine = replica.owner, replica.engine
+        if owner is None or engine is None or replica.is_ended:
             return
-        assert replica.owner is not None
-        replica.engine.drain()
+        engine.drain()
         until_s = self.loop.time() + _STOP_MAX_S
-        while not replica.is_ended and not replica.owner.is_dead:
+        while not replica.is_ended and not owner.is_dead:
             if self.loop.time() > until_s:
-                left = self.loop.unfinished(replica.owner)
-                self.audit.complain("stuck", f"{replica.owner} does not stop; it still runs {left}")
+                self.audit.complain("stuck", f"{owner} does not stop: {self.loop.unfinished(owner)}")
                 return
             await asyncio.sleep(0.25)
         await asyncio.sleep(0.1)
-        if not replica.owner.is_dead and self.loop.unfinished(replica.owner):
-            self.audit.complain("stuck", f"{replica.owner} leaves {self.loop.unfinished(replica.owner)}")
+        if not owner.is_dead and self.loop.unfinished(owner):
+            self.audit.complain("stuck", f"{owner} leaves {self.loop.unfinished(owner)}")
 
     # The run.
 
@@ -217,6 +220,7 @@ class World:
         await self.nemesis.rage()
         self.calm()
         await self._drained()
+        self.is_stopping = True
         for replica in self.replicas:
             await self.stop(replica)
         await self._nothing_repeats()

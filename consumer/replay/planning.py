@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -16,13 +16,20 @@ from consumer.events import PartitionId
 from consumer.opening import Origin, open_checkpoints, open_log
 from consumer.replay.places import Mark, Place
 from consumer.settings import FileSource, MemoryState, Settings, Source, SqliteState
-from consumer.sources.stretch import Extent, Log, Stretch
+from consumer.sources.stretch import Extent, Stretch
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class NotReplayable(InturnError):
     """What was asked for makes no replay; the message says why."""
+
+
+class Finder(Protocol):
+    """What of a log is needed to find times in it."""
+
+    async def before(self, extent: Extent, time: datetime) -> int:
+        """See `consumer.sources.stretch.Log`."""
 
 
 class Request(NamedTuple):
@@ -98,8 +105,8 @@ async def make_plan(settings: Settings, request: Request) -> Planned:
     source = source_of(settings, request.paths)
     async with open_log(source, group=request.group) as (log, origin):
         extents = _chosen(await log.extents(), request.partitions)
-        places = _Places(log, await _checkpoints(settings, origin, request), extents)
-        stretches, notices = await places.stretches(request.begin, request.end)
+        checkpoints = await _checkpoints(settings, origin, request)
+        stretches, notices = await find_stretches(log, checkpoints, extents, request.begin, request.end)
     plan = Plan(
         id=request.id or new_id(),
         source=origin.description,
@@ -147,71 +154,63 @@ async def _checkpoints(settings: Settings, origin: Origin, request: Request) -> 
     return {name.partition: number for name, number in stored.items() if name[:3] == live}
 
 
-class _Places:
-    """Finds places in the partitions of a log."""
+async def find_stretches(
+    log: Finder, checkpoints: Mapping[str, int], extents: Sequence[Extent], begin: Place, end: Place
+) -> tuple[list[Stretch], list[str]]:
+    """The stretches that hold anything, and what somebody should know. Raises `NotReplayable`."""
+    _check(extents, begin, end)
+    stretches: list[Stretch] = []
+    notices: list[str] = []
+    is_reversed = bool(extents)
+    for extent in extents:
+        done = checkpoints.get(extent.partition, extent.begin - 1)
+        if done > extent.newest:
+            raise NotReplayable(
+                f"The checkpoint of partition {extent.partition}, {done}, lies beyond the newest message, "
+                f"{extent.newest}: the hub was made anew, or the state belongs to another one."
+            )
+        after = begin - 1 if isinstance(begin, int) else await _find(log, extent, begin, done)
+        last = min(await _find(log, extent, end, done), extent.newest)
+        is_reversed = is_reversed and after > last
+        notices += _gone(extent, begin, after, last)
+        after = max(after, extent.begin - 1)
+        if after < last:
+            stretches.append(Stretch(extent.partition, after, last))
+    if is_reversed:
+        raise NotReplayable("--from lies after --to.")
+    return stretches, notices
 
-    def __init__(self, log: Log, checkpoints: Mapping[str, int], extents: Sequence[Extent]) -> None:
-        self._log = log
-        self._checkpoints = checkpoints
-        self._extents = extents
 
-    async def stretches(self, begin: Place, end: Place) -> tuple[list[Stretch], list[str]]:
-        """The stretches that hold anything, and notices. Raises `NotReplayable`."""
-        self._check(begin, end)
-        stretches: list[Stretch] = []
-        notices: list[str] = []
-        is_reversed = bool(self._extents)
-        for extent in self._extents:
-            after = await self._after(extent, begin)
-            last = await self._last(extent, end)
-            is_reversed = is_reversed and after > last
-            notices += _gone(extent, begin, after, last)
-            after = max(after, extent.begin - 1)
-            if after < last:
-                stretches.append(Stretch(extent.partition, after, last))
-        if is_reversed:
-            raise NotReplayable("--from lies after --to.")
-        return stretches, notices
+async def _find(log: Finder, extent: Extent, place: Place, done: int) -> int:
+    """The last sequence number before a place or, of a number, itself."""
+    match place:
+        case Mark.EARLIEST:
+            return extent.begin - 1
+        case Mark.CHECKPOINT:
+            return done
+        case Mark.LATEST:
+            return extent.newest
+        case int():
+            return place
+    return await log.before(extent, place)
 
-    def _check(self, begin: Place, end: Place) -> None:
-        for place in (begin, end):
-            if not isinstance(place, int):
-                continue
-            if len(self._extents) != 1:
-                raise NotReplayable(
-                    "A sequence number is a place in one partition: say in which one, with --partition."
-                )
-            extent = self._extents[0]
-            if place > extent.newest:
-                raise NotReplayable(
-                    f"Partition {extent.partition} has no message {place}: the newest is {extent.newest}."
-                )
-        if isinstance(begin, datetime) and isinstance(end, datetime) and begin > end:
-            raise NotReplayable("--from lies after --to.")
 
-    async def _after(self, extent: Extent, begin: Place) -> int:
-        match begin:
-            case Mark.EARLIEST:
-                return extent.begin - 1
-            case Mark.CHECKPOINT:
-                return self._checkpoints.get(extent.partition, extent.begin - 1)
-            case Mark.LATEST:
-                return extent.newest
-            case int():
-                return begin - 1
-        return await self._log.before(extent, begin)
-
-    async def _last(self, extent: Extent, end: Place) -> int:
-        match end:
-            case Mark.EARLIEST:
-                return extent.begin - 1
-            case Mark.CHECKPOINT:
-                return min(self._checkpoints.get(extent.partition, extent.begin - 1), extent.newest)
-            case Mark.LATEST:
-                return extent.newest
-            case int():
-                return end
-        return await self._log.before(extent, end)
+def _check(extents: Sequence[Extent], begin: Place, end: Place) -> None:
+    for place in (begin, end):
+        if not isinstance(place, int):
+            continue
+        if len(extents) != 1:
+            raise NotReplayable(
+                "A sequence number is a place in one partition: say in which one, with --partition."
+            )
+        if place > extents[0].newest:
+            raise NotReplayable(
+                f"Partition {extents[0].partition} has no message {place}: the newest is {extents[0].newest}."
+            )
+    if isinstance(begin, int) and isinstance(end, int) and begin > end:
+        raise NotReplayable("--from lies after --to.")
+    if isinstance(begin, datetime) and isinstance(end, datetime) and begin > end:
+        raise NotReplayable("--from lies after --to.")
 
 
 def _gone(extent: Extent, begin: Place, after: int, last: int) -> Iterable[str]:

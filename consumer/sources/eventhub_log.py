@@ -105,6 +105,7 @@ class HubLog:
                 await items.put(events)
 
         async def on_error(_: PartitionContext, error: Exception) -> None:
+            upkeep.tidy(client)
             await items.put(error)
 
         upkeep = Upkeep()
@@ -126,9 +127,11 @@ class HubLog:
                 )
             )
             while True:
-                yield await self._next(partition, items)
+                events = await self._next(partition, items)
                 upkeep.tidy(client)
+                yield events
         finally:
+            upkeep.tidy(client)
             await stack.aclose()
 
     async def _next(self, partition: str, items: asyncio.Queue[_Item]) -> list[EventData]:

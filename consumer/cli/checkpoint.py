@@ -163,8 +163,8 @@ def _target(text: str) -> Target:
         place = Mark.LATEST
     if place in (Mark.CHECKPOINT, Mark.LATEST):
         raise typer.BadParameter(
-            f"{text!r} is no place to go to: earliest, a sequence number, a time such as 2026-11-21T06:30:00Z "
-            "or -2h, kept:N or backup",
+            f"{text!r} is no place to go to: earliest, a sequence number, a time such as "
+            "2026-11-21T06:30:00Z or -2h, kept:N or backup",
             param_hint="--to",
         )
     return place

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import struct
 import zlib
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,13 +14,14 @@ import structlog
 
 from consumer.core.policy import PipelinePolicy
 from consumer.core.sequencer import SequencerLimits
-from consumer.core.snapshot import decode, encode, new_snapshot
+from consumer.core.snapshot import FORMAT, decode, encode, format_of, new_snapshot
 from consumer.errors import CorruptState, FenceLost, NewerState, StoreUnavailable
 from consumer.events import NOTHING_DONE, Checkpoint, PartitionId
 from consumer.runtime.assignment import take_over
 from consumer.runtime.writers import CheckpointWriter
 from consumer.stores import CopyKind
 
+GOLDEN = Path(__file__).parents[1] / "unit" / "core" / "golden" / "snapshot-format-1.bin"
 PARTITION = PartitionId("contoso.servicebus.windows.net", "models", "$Default", "0")
 POLICY = PipelinePolicy(
     SequencerLimits(window_ms=0, held_max=1, held_bytes_max=1, span_max=1, objects_max=1), owner="tester"
@@ -139,6 +141,22 @@ async def test_a_state_of_a_newer_format_is_refused_whatever_is_kept(open_store)
     with pytest.raises(NewerState, match="99"):
         await take(store)
     assert (await store.load(PARTITION), await store.kept(PARTITION)) == before
+
+
+async def test_the_format_before_is_read_replaced_by_ours_and_kept_for_a_way_back(open_store):
+    old = GOLDEN.read_bytes()
+    checkpoint = decode(old).checkpoint
+    store = open_store()
+    await store.save(PARTITION, checkpoint, old, "")
+    taken = await take(store)
+    assert taken.snapshot.checkpoint == checkpoint
+    assert (format_of(old), format_of((await store.load(PARTITION)).snapshot)) == (FORMAT - 1, FORMAT)
+    async with keeping(taken.writer):
+
+        async def is_kept():
+            return [copy.snapshot for copy in await kept(store, CopyKind.GOOD)] == [old]
+
+        await until(is_kept)
 
 
 async def test_a_body_that_was_emptied_is_damage_and_no_fresh_start(open_store):

@@ -7,8 +7,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,6 +118,8 @@ MOMENTS: list[Moment] = [
     while_it_is_assigned,
     at_work,
 ]
+OF_A_START = (while_it_starts, while_it_is_assigned)
+"""Moments for a worker that is started for it, beside another if there is one."""
 
 
 async def live(life: Life, stops: int) -> None:
@@ -129,31 +130,32 @@ async def live(life: Life, stops: int) -> None:
         offset = rng.randrange(len(MOMENTS))
         for number in range(stops):
             moment = MOMENTS[(number + offset) % len(MOMENTS)]
-            worker = next((each for each in world.workers if not each.has_ended), None) or await world.start()
+            worker = None if moment in OF_A_START else running(world)
+            worker = worker or await world.start()
             await moment(world, worker)
             # Until it can finish what it does, Ctrl-C ends with the code that shells expect.
             is_terminal = moment is not while_it_starts and rng.random() < 0.25
             life.stops.append(
                 await stop(worker, moment.__name__, signal.SIGINT if is_terminal else signal.SIGTERM)
             )
-        last = next((each for each in world.workers if not each.has_ended), None) or await world.start()
+        last = running(world) or await world.start()
         await world.until_reading(last)
     life.verdict = await world.settled()
-    life.stops.append(await stop(last, "idle", signal.SIGTERM))
+    for worker in world.workers:
+        if not worker.has_ended:
+            life.stops.append(await stop(worker, "idle", signal.SIGTERM))
     life.discrepancies = await discrepancies(world, world.truth())
+
+
+def running(world: World) -> Worker | None:
+    """The worker that has run longest."""
+    return next((each for each in world.workers if not each.has_ended), None)
 
 
 async def stop(worker: Worker, moment: str, number: signal.Signals) -> Stop:
     began_s = time.monotonic()
     code = await worker.stop(number)
     return Stop(moment.replace("_", " "), code, time.monotonic() - began_s)
-
-
-@asynccontextmanager
-async def a_world(folder: Path, seed: int, **sections: object) -> AsyncIterator[World]:
-    async with open_world(folder, seed) as world:
-        world.configure(limits=BACK_PRESSURE, **sections)
-        yield world
 
 
 @pytest.mark.slow
@@ -168,7 +170,8 @@ async def test_a_stop_finishes_what_was_begun_and_repeats_nothing(
     async def world(number: int) -> None:
         state = {"checkpoint_interval_s": 0.5}
         kept = blob_state | state if number == 0 else state
-        async with a_world(tmp_path / str(number), seed + number, state=kept) as opened:
+        async with open_world(tmp_path / str(number), seed + number) as opened:
+            opened.configure(state=kept, limits=BACK_PRESSURE)
             lives.append(Life(opened))
             await live(lives[-1], stops // worlds)
 

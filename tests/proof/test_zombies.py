@@ -1,9 +1,11 @@
-"""Workers are frozen with SIGSTOP until others have their partitions, and wake up again."""
+"""Workers are frozen with SIGSTOP until others have their partitions, or unnoticed, and wake up again."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,8 +146,26 @@ async def test_a_worker_that_wakes_up_too_late_falls_silent(
     figure("zombies-repeats-behind-keys", behind, "events", "==", 0)
 
 
+@contextmanager
+def asleep(who: str, world: World, worker: Worker) -> Iterator[None]:
+    """Freeze a worker, or all that the hub says, for as long as the block lasts."""
+    if who == "hub":
+        with world.hub.faults.stall():
+            yield
+        return
+    worker.freeze()
+    try:
+        yield
+    finally:
+        worker.thaw()
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_a_worker_that_slept_unnoticed_goes_on_in_turn(effort, seed, figure, explain, tmp_path: Path):
+@pytest.mark.parametrize("who", ["worker", "hub"])
+async def test_what_comes_after_a_sleep_that_nobody_noticed_is_in_turn(
+    who, effort, seed, figure, explain, tmp_path: Path
+):
     sleeps = effort.pick(short=2, full=8, deep=50)
     async with open_world(tmp_path, seed) as world:
         # It sleeps for longer than its clock stays behind, and nobody is there to take over.
@@ -155,15 +175,15 @@ async def test_a_worker_that_slept_unnoticed_goes_on_in_turn(effort, seed, figur
             await world.until_reading(worker, partitions=4)
             for _ in range(sleeps):
                 await asyncio.sleep(world.rng.uniform(0.5, 1.5))
-                worker.freeze()
-                await asyncio.sleep(world.rng.uniform(2, 4))
-                worker.thaw()
+                with asleep(who, world, worker):
+                    await asyncio.sleep(world.rng.uniform(2, 4))
         verdict = await world.settled(20)
         assert await worker.stop() == 0
         found = await discrepancies(world, world.truth())
         explain(world.trouble(verdict.faults + found))
-    figure("sleeps", sleeps, "freezes")
-    figure("sleeps-lost", len(verdict.lost), "events", "==", 0)
-    figure("sleeps-out-of-order", len(verdict.out_of_order), "events", "==", 0)
-    figure("sleeps-not-called-for", len(verdict.uncalled), "events", "==", 0)
-    figure("sleeps-unaccounted", len(found), "events", "==", 0)
+    figure(f"sleeps-of-a-{who}", sleeps, "sleeps")
+    figure(f"sleeps-of-a-{who}-events", verdict.expected, "events")
+    figure(f"sleeps-of-a-{who}-lost", len(verdict.lost), "events", "==", 0)
+    figure(f"sleeps-of-a-{who}-out-of-order", len(verdict.out_of_order), "events", "==", 0)
+    figure(f"sleeps-of-a-{who}-not-called-for", len(verdict.uncalled), "events", "==", 0)
+    figure(f"sleeps-of-a-{who}-unaccounted", len(found), "events", "==", 0)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from consumer.composition import fence_after_s
 from consumer.errors import ConfigurationError
 from consumer.settings import BlobStore, MemoryStore, Settings, SqliteStore
 
@@ -182,3 +183,34 @@ def test_every_number_has_bounds():
         and not ({"minimum", "exclusiveMinimum"} & described.keys() and "maximum" in described)
     ]
     assert unbounded == []
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "told", "expected"), [(3, None, 15.0), (60, None, 15.0), (1, None, 5.0), (3, 10, 10.0)]
+)
+def test_an_owner_trusts_itself_for_less_time_than_it_takes_until_others_have_its_partitions(
+    interval_s, told, expected
+):
+    given = settings(
+        source={
+            "type": "eventhub",
+            "hub": "events",
+            "connection_string": HUB,
+            "load_balancing_interval_s": interval_s,
+        },
+        state={"type": "memory", "fence_after_s": told},
+    )
+    assert fence_after_s(given) == pytest.approx(expected)
+
+
+def test_an_owner_cannot_be_told_to_trust_itself_for_longer():
+    with pytest.raises(ValidationError, match=r"fence_after_s \(18\) must be less than 18"):
+        settings(
+            source={
+                "type": "eventhub",
+                "hub": "events",
+                "connection_string": HUB,
+                "load_balancing_interval_s": 3,
+            },
+            state={"type": "memory", "fence_after_s": 18},
+        )

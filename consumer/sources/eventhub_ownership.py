@@ -169,9 +169,13 @@ class OwnershipLedger(CheckpointStore):
         if partition in self._ours and title.owner == self._owner_id:
             is_due = time.monotonic() - self._renewed_s[partition] >= self.tempo.renew_s
             return listed if is_due else None
+        if claim.get("etag") != listed["etag"]:
+            return None  # decided by what was so before we handed it over
+        if title.owner == self._owner_id:
+            return listed  # it was handed to us, even if another asks for it by now
         if title.heir and not is_expired:
             return None  # it was asked for already, by us or by another
-        if is_expired or title.owner in ("", self._owner_id):
+        if is_expired or not title.owner:
             return listed | {"owner_id": self._owner_id}
         if age_s <= self.tempo.renew_s + 2 * self.tempo.look_s:
             return listed | {"owner_id": str(Title(title.owner, self._owner_id))}

@@ -6,6 +6,7 @@
 * `inbox`, `settlements`: what a partition waits for: the next batch, and failures to be stored
 * `lease`: how long an owner trusts itself without having asked the store
 * `lanes`: gives events to one processor, one at a time for each object
+* `strays`: attempts that go on although they were cut off
 * `attempts`: one event (or chunk) and one processor until there is a verdict: deadline, retry, dead letter
 * `assignment`, `writers`: take a partition over; the tasks that store checkpoints and dead letters
 * `lifecycle`: the order of starting and stopping, and signals

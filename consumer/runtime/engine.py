@@ -19,6 +19,7 @@ from consumer.core.policy import PipelinePolicy
 from consumer.core.snapshot import Snapshot
 from consumer.errors import CorruptState, EventsLost, FenceLost, InturnError, StoreUnavailable
 from consumer.events import NOTHING_DONE, Checkpoint, PartitionId, RawBatch
+from consumer.runtime import strays
 from consumer.runtime.assignment import take_over
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import Clock
@@ -40,13 +41,6 @@ from consumer.stores import CheckpointStore, DeadLetterStore
 
 _log = structlog.get_logger("inturn.engine")
 
-_STRAYS_S = 0.5
-"""How long attempts that cannot be cut off are waited for when everything else has ended."""
-_STRAYS_MAX = 8
-"""Attempts of one processor that may go on after they were cut off; with more the process stops."""
-_STRAYS_MAX_S = 300.0
-"""How long an attempt may go on in all; then the process stops."""
-_LOOK_FOR_STRAYS_EVERY_S = 1.0
 _COUNT_EVERY_S = 15.0
 """How often dead letters are counted, unless counting takes long."""
 
@@ -140,44 +134,17 @@ class Engine:
             await asyncio.wait((reading,))
             counting.cancel()
             watching.cancel()
-            if on_stuck is not None and await self._has_strays():
+            if on_stuck is not None and await strays.are_left(self._parts.processors, self._running):
+                self.was_clean = False
                 await on_stuck()
         self._state = "stopped"
         if self._failure is not None:
             raise self._failure
 
     async def _watch_strays(self) -> None:
-        """End the process, by way of a drain, when too many attempts cannot be cut off."""
-        while True:
-            await asyncio.sleep(_LOOK_FOR_STRAYS_EVERY_S)
-            now_s = self._clock.monotonic_s()
-            for processor in self._parts.processors:
-                strays = processor.counts.strays
-                if len(strays) > _STRAYS_MAX or (strays and now_s - min(strays) > _STRAYS_MAX_S):
-                    _log.error(
-                        "A processor does not end what was cut off; the process stops so that it can be "
-                        "started anew.",
-                        processor=processor.plan.name,
-                        attempts=len(strays),
-                    )
-                    self.was_clean = False
-                    self.drain()
-                    return
-
-    async def _has_strays(self) -> bool:
-        running = [task for task in self._running if not task.done()]
-        if running:
-            await asyncio.wait(running, timeout=_STRAYS_S)
-        names = [each.plan.name for each in self._parts.processors if each.counts.strays]
-        if all(task.done() for task in running):
-            return False
+        await strays.too_many(self._parts.processors, self._clock)
         self.was_clean = False
-        _log.error(
-            "Everything is stored and released, and attempts cannot be cut off: the process ends in spite of "
-            "them. What they were doing is done again with the same idempotency keys.",
-            processors=names,
-        )
-        return True
+        self.drain()
 
     async def _read(self) -> None:
         try:
@@ -230,8 +197,9 @@ class Engine:
         parts = self._parts
         if self._is_draining.is_set() or self._tasks is None:
             raise FenceLost("This process is stopping and takes no more partitions.")
-        if partition in self._runners:
-            await self._give_up(partition, lost=False)
+        earlier = self._runners.get(partition)
+        if earlier is not None:
+            await self._give_up(partition, lost=earlier.is_lost)
         name = parts.name_partition(partition)
         started_s = self._clock.monotonic_s()
         self._halts.check(partition)
@@ -247,6 +215,7 @@ class Engine:
         self._halts.clear(partition)
         runner = self._new_runner(partition, snapshot, writer, started_s)
         is_running = asyncio.Event()
+        self._running = {task for task in self._running if not task.done()}
         self._running.add(self._tasks.create_task(runner.run(is_running), name=f"partition {partition}"))
         await is_running.wait()
         self._runners[partition] = runner
@@ -340,7 +309,8 @@ class Engine:
         if runner is not None:
             runner.abandon()
             self._keep_totals(runner)
-            _log.warning("A partition was lost to another owner.", partition=partition)
+            if not runner.is_given_up:
+                _log.warning("A partition was lost to another owner.", partition=partition)
 
     # Watching.
 

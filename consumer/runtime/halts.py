@@ -57,10 +57,7 @@ def first_gap(batch: RawBatch, after: int) -> tuple[int, int] | None:
     Both ends are included. `after` is the highest number received so far; below 0 nobody knows which one
     comes first.
     """
-    numbers = batch.sequence_numbers
-    if not numbers or (after >= 0 and numbers[-1] - after == len(numbers)):
-        return None  # in the usual case this one comparison is all
-    for number in numbers:
+    for number in batch.sequence_numbers:
         if 0 <= after < number - 1:
             return after + 1, number - 1
         after = max(after, number)

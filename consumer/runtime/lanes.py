@@ -80,11 +80,8 @@ class Lanes:
     @property
     def is_moving(self) -> bool:
         """Whether anything will end by itself, rather than behind an attempt that does not."""
-        return any(
-            (lane.waiting or lane.is_busy) and not lane.is_abandoned
-            for lane in self._lanes
-            if lane is not None
-        )
+        lanes = [lane for lane in self._lanes if lane is not None and not lane.is_abandoned]
+        return any(lane.waiting or lane.is_busy or lane.results for lane in lanes)
 
     def look(self, now_s: float) -> None:
         """Notice attempts that do not end; call it every second or so."""

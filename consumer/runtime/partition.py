@@ -174,8 +174,8 @@ class PartitionRunner:
         self._close()
         for_work_s = max(timeout_s / 2, timeout_s - CUT_OFF_S - _FOR_STORING_S)
         await self._until(lambda: not self._is_moving, for_work_s)
-        finished = not self.pipeline.has_work
         await self._stop_lanes()
+        finished = not self.pipeline.has_work
         self._feed(Revoked())
         self._feed(Ticked(self._clock.now_ms()))
         self._is_hurried = False  # the last write is what makes the haste safe

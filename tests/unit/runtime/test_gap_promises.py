@@ -81,18 +81,14 @@ async def test_a_halted_partition_is_asked_about_seldom(bench, store):
     assert len(loads) == 1
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=8), st.integers(-1, 5))
-def test_the_first_gap_is_what_a_walk_over_the_numbers_finds(steps, after):
-    number, numbers = max(after, 0), []
-    for step in steps:
-        number += step
-        numbers.append(number)
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.integers(-1, 12))
+def test_the_first_gap_is_the_first_run_of_numbers_that_nobody_has_seen(numbers, after):
+    """Numbers that came before may come again, in front of new ones."""
+    numbers.sort()
     raw = batch(*[b"{}"] * len(numbers))
     raw.sequence_numbers[:] = numbers
-    expected, last = None, after
-    for each in numbers:
-        if expected is None and last >= 0 and each > last + 1:
-            expected = (last + 1, each - 1)
-        last = each
+    begin = after if after >= 0 else numbers[0]
+    unseen = [each for each in range(begin + 1, numbers[-1]) if each not in numbers]
+    last = next((each - 1 for each in numbers if unseen and each > unseen[0]), None)
 
-    assert first_gap(raw, after) == expected
+    assert first_gap(raw, after) == ((unseen[0], last) if unseen else None)

@@ -128,4 +128,18 @@ async def test_every_delivery_hands_over_without_a_repetition(bench):
             await it.until(lambda seen=seen: len(done) >= min(seen + 20, 140))
             await it.source.intake.revoked("0", lost=False)
 
+        assert it.engine.was_clean
+
     assert len(done) == len(set(done)) == 140
+
+
+async def test_a_stop_right_after_the_last_effect_is_clean(bench, monkeypatch):
+    """What was done is known to the lanes alone for a moment; that is not work that was cut off."""
+    monkeypatch.setattr("consumer.runtime.lanes._REPORT_AFTER_S", 0.05)
+    recorder = Recorder()
+    async with bench([running(recorder)]) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(5)))
+        await it.until(lambda: len(recorder.handled) == 5)
+
+    assert it.engine.was_clean

@@ -17,8 +17,8 @@ def _little_patience(monkeypatch):
     monkeypatch.setattr("consumer.runtime.lanes.CUT_OFF_S", 0.1)
     monkeypatch.setattr("consumer.runtime.partition.CUT_OFF_S", 0.1)
     monkeypatch.setattr("consumer.runtime.partition._TICK_S", 0.05)
-    monkeypatch.setattr("consumer.runtime.engine._LOOK_FOR_STRAYS_EVERY_S", 0.05)
-    monkeypatch.setattr("consumer.runtime.engine._STRAYS_S", 0.05)
+    monkeypatch.setattr("consumer.runtime.strays._LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("consumer.runtime.strays._LAST_WAIT_S", 0.05)
 
 
 class Stubborn:
@@ -130,7 +130,7 @@ async def test_a_stop_that_cuts_off_what_returns_all_the_same_keeps_its_result(b
 
 
 async def test_a_process_with_too_many_of_them_stops_itself(bench, monkeypatch):
-    monkeypatch.setattr("consumer.runtime.engine._STRAYS_MAX", 2)
+    monkeypatch.setattr("consumer.runtime.strays._STRAYS_MAX", 2)
     bodies = [body(f"m{number}", 1) for number in range(40)]
     target = Stubborn(*(f"m{number}-1" for number in range(40)))
     stuck = asyncio.Event()
@@ -148,7 +148,7 @@ async def test_a_process_with_too_many_of_them_stops_itself(bench, monkeypatch):
 
 
 async def test_one_that_goes_on_for_too_long_stops_the_process(bench, monkeypatch):
-    monkeypatch.setattr("consumer.runtime.engine._STRAYS_MAX_S", 0.3)
+    monkeypatch.setattr("consumer.runtime.strays._STRAYS_MAX_S", 0.3)
     target = Stubborn("m-1")
     stuck = asyncio.Event()
 

@@ -70,9 +70,13 @@ class Deduplicator:
             return None
         return record[_DATA] == print_.data or self._records.get(print_.identity + print_.data) is not None
 
+    def reaches(self, enqueued_time_ms: int) -> bool:
+        """Whether the window reaches back to a log time."""
+        return enqueued_time_ms >= self._since_ms
+
     def remember(self, print_: Fingerprint, enqueued_time_ms: int) -> None:
         """Note a resolved event that was not known, unless it is older than the window already."""
-        if enqueued_time_ms < self._since_ms:
+        if not self.reaches(enqueued_time_ms):
             return
         key = print_.identity + print_.data
         self._records.add(key, key + time_bytes(enqueued_time_ms))

@@ -108,6 +108,12 @@ class Flight:
         """Sequence number and index."""
         return self.slot.sequence_number, self.index
 
+    @property
+    def enqueued_time_ms(self) -> int:
+        """Log time; only of an event."""
+        assert self.event is not None
+        return self.event.enqueued_time_ms
+
     def outcome(self) -> tuple[Outcome, Reason | None]:
         """How it ended, once nobody is pending."""
         assert not self.pending

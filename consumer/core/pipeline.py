@@ -197,7 +197,7 @@ class Pipeline:
             return False
         twins = self._flights.twins(print_)
         for twin in twins:
-            if twin.print == print_:
+            if twin.print == print_ and self.deduplicator.reaches(twin.enqueued_time_ms):
                 twin.followers.append((flight.slot, flight.index))
                 self._leave_order(flight)
                 return False

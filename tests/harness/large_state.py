@@ -1,7 +1,7 @@
 """Many objects and identities, remembered in the way in which a running partition comes to remember them.
 
-``python -m harness.large_state objects|identities COUNT`` fills one table and prints by how many bytes of memory
-the process grew.
+``python -m harness.large_state objects|identities COUNT`` fills one table and prints by how many bytes the
+memory of the process grew.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -28,6 +29,7 @@ from consumer.replay.places import Mark, Place, parse_place
 from consumer.replay.planning import NotReplayable, Plan, Request, make_plan
 from consumer.replay.running import Run, open_run
 from consumer.settings import Settings
+from consumer.sources.file import STANDARD_INPUT
 from consumer.telemetry.logs import configure_logging
 
 _LOOK_EVERY_S = 0.2
@@ -83,7 +85,7 @@ _DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Run everything but the processors, and say what would come of it.")
 ]
 _Resumed = Annotated[
-    str | None, typer.Argument(metavar="[ID]", help="With --resume: which replay.", show_default=False)
+    str | None, typer.Argument(metavar="ID", help="With --resume: which replay.", show_default=False)
 ]
 _Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a replay where it stopped: ID, or the last unfinished.")
@@ -128,14 +130,14 @@ def replay(  # noqa: PLR0913 - the options of a command
     """
     settings = load_settings(config, os.environ)
     place = state or ledger_path(settings, config)
-    given = (from_, to, partition, processor, dry_run, source, path, group, id_)
+    given = (from_, to, partition, processor, dry_run, source, path, id_)
     with _at_work():
         if resume or list_:
             _check_nothing_else("--resume" if resume else "--list", given)
             if list_:
                 print_entries(_console(), run_async(_entries(place)))
                 return
-            plan = _resumed(run_async(_find(place, resumed)))
+            plan = _resumed(run_async(_find(place, resumed)), group)
         else:
             if resumed is not None:
                 raise typer.BadParameter(f"{resumed} goes with --resume", param_hint="ID")
@@ -146,7 +148,7 @@ def replay(  # noqa: PLR0913 - the options of a command
                 partitions=tuple(partition or ()),
                 processors=tuple(processor or ()),
                 group=group,
-                paths=tuple(path or ()),
+                paths=tuple(each if str(each) == STANDARD_INPUT else each.absolute() for each in path or ()),
                 id=id_,
             )
             plan = _planned(settings, asked, is_dry=dry_run, may_ask=not yes)
@@ -214,13 +216,15 @@ def _planned(settings: Settings, asked: Request, *, is_dry: bool, may_ask: bool)
     return plan
 
 
-def _resumed(entry: Entry) -> Plan:
+def _resumed(entry: Entry, group: str | None) -> Plan:
+    """What to go on with, if need be through another consumer group; ends the command if it is finished."""
     console = _console()
     if entry.finished_ms is not None:
         console.print(f"Replay {entry.plan.id} is finished. Nothing was done; a new one needs a new id.")
         raise typer.Exit(ExitCode.FINE)
-    print_plan(console, entry.plan, [], is_dry=False)
-    return entry.plan
+    plan = msgspec.structs.replace(entry.plan, reading_group=group or entry.plan.reading_group)
+    print_plan(console, plan, [], is_dry=False)
+    return plan
 
 
 def _refuse(message: str) -> NoReturn:
@@ -269,5 +273,5 @@ async def _watch(run: Run, progress: Progress) -> None:
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(run.run())
         while not running.done():
-            progress.show(run.done())
+            progress.show(run.done(), is_stopping=run.engine.status().state == "draining")
             await asyncio.wait((running,), timeout=_LOOK_EVERY_S)

@@ -57,10 +57,11 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def show(self, done: int) -> None:
-        """Take how many messages are done."""
+    def show(self, done: int, *, is_stopping: bool) -> None:
+        """Take how many messages are done, and whether nothing new is begun."""
         if self._bars is not None:
-            self._bars.update(self._bar, completed=done)
+            what = "finishing what is in flight" if is_stopping else "messages done"
+            self._bars.update(self._bar, completed=done, description=what)
         elif time.monotonic() - self._said_s >= _LINE_EVERY_S:
             self._said_s = time.monotonic()
             self._console.print(f"{done:,} of {self._total:,} messages done")
@@ -143,7 +144,12 @@ def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
         is_number = column in ("count", "handled", "stale", "dead letters", "would be given", "messages")
-        table.add_column(column, overflow="fold", justify="right" if is_number else "left")
+        table.add_column(
+            column,
+            overflow="fold",
+            justify="right" if is_number else "left",
+            no_wrap=column == "id",  # to be copied
+        )
     return table
 
 

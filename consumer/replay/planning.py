@@ -44,7 +44,7 @@ class Request(NamedTuple):
     group: str | None = None
     """The consumer group to read with; None: the configured one."""
     paths: tuple[Path, ...] = ()
-    """Files to read instead of the configured source."""
+    """Files to read instead of the configured source; absolute, for whoever goes on with it."""
     id: str | None = None
 
 
@@ -90,9 +90,7 @@ def new_id(now: datetime | None = None) -> str:
 
 def source_of(settings: Settings, paths: Sequence[Path]) -> Source:
     """The configured source, or the files that were named instead."""
-    return (
-        FileSource(type="file", paths=tuple(path.absolute() for path in paths)) if paths else settings.source
-    )
+    return FileSource(type="file", paths=tuple(paths)) if paths else settings.source
 
 
 async def make_plan(settings: Settings, request: Request) -> Planned:
@@ -114,7 +112,7 @@ async def make_plan(settings: Settings, request: Request) -> Planned:
         hub=origin.hub,
         group=origin.group,
         reading_group=request.group,
-        paths=tuple(str(path.absolute()) for path in request.paths),
+        paths=tuple(map(str, request.paths)),
         processors=processors,
         stretches=tuple(stretches),
     )

@@ -14,7 +14,7 @@ import pytest
 from azure.eventhub.extensions.checkpointstoreblobaio._vendor.storage.blob.aio import ContainerClient
 from harness.replays import configure, effects, end_of, replay, start_replay, versions
 
-from .conftest import registered, stop
+from .conftest import inturn, registered, stop
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +94,7 @@ async def test_a_replay_leaves_the_live_state_as_it_is(bench, kind, request):
     before = await stored()
 
     ended = await replay(bench, "--from", "earliest", "--yes", "--state", "replays.sqlite")
+    first = ended.out.split()[1]
     behind = await replay(
         bench, "--from", "checkpoint", "--yes", "--id", "behind", "--state", "replays.sqlite"
     )
@@ -101,6 +102,10 @@ async def test_a_replay_leaves_the_live_state_as_it_is(bench, kind, request):
     assert (ended.code, behind.code) == (1, 1), (ended, behind)  # what is poison is dead-lettered
     assert before
     assert await stored() == before
+    letters = await inturn(bench.folder, "dlq", "list", "--json")
+    groups = [json.loads(line)["partition"][2] for line in letters.out.splitlines() if line[0] == "{"]
+    assert {each.partition("~")[2] for each in groups} == {"replay-behind", f"replay-{first}"}
+    assert len(groups) == 2
     assert len(effects(bench, "behind")) == 40
 
 
@@ -133,15 +138,15 @@ async def test_with_the_group_of_a_running_consumer_a_replay_says_so_and_disturb
         ended = await replay(bench, "--from", "earliest", "--id", "r", "--yes")
         bench.publish(bodies(models=4, each=5, first=6))
         await bench.until(lambda: len(effects(bench, "")) >= 80)
+        assert effects(bench, "r") == []
+        resumed = await replay(bench, "--resume", "--group", "second")
         assert await stop(live) == 0
 
+    assert resumed.code == 0, resumed
     assert ended.code == 75
     assert "--group" in ended.errors
     assert "Traceback" not in ended.errors
-    assert effects(bench, "r") == []
     assert "[warning" not in bench.log()
-    resumed = await replay(bench, "--resume")  # now that nobody reads with it
-    assert resumed.code == 0, resumed
     assert len(effects(bench, "r")) == 40
 
 

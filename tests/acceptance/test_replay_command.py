@@ -94,6 +94,8 @@ async def test_a_replay_is_begun_once_and_finished_once(bench):
         (["--from", "earliest", "--id", "A B"], "a-z"),
         (["--from", "earliest"], "--yes"),
         (["--resume", "--from", "earliest"], "--resume"),
+        (["--list", "--dry-run"], "--list"),
+        (["again", "--from", "earliest"], "--resume"),
     ],
 )
 async def test_what_makes_no_replay_is_refused_with_its_reason(bench, arguments, told):

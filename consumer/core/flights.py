@@ -78,7 +78,7 @@ class Flight:
 
     __slots__ = (
         "dead", "event", "followers", "handled", "has_letter", "in_turn", "index", "is_dispatched",
-        "is_stale", "object_id", "pending", "print", "routed", "slot", "ticket",
+        "is_stale", "object_id", "pending", "position", "print", "routed", "slot", "ticket",
     )  # fmt: skip
 
     def __init__(self, ticket: int, slot: Slot, index: int, event: Event | None = None) -> None:
@@ -86,6 +86,7 @@ class Flight:
         self.slot = slot
         self.index = index
         """Of the element in the message."""
+        self.position = (slot.sequence_number, index)
         self.event = event
         self.print: Fingerprint | None = None
         self.routed = 0
@@ -102,11 +103,6 @@ class Flight:
         """Whether a processor's failure is in the dead letters already."""
         self.followers: list[tuple[Slot, int]] = []
         """Duplicates that wait for this one."""
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """Sequence number and index."""
-        return self.slot.sequence_number, self.index
 
     @property
     def enqueued_time_ms(self) -> int:

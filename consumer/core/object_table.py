@@ -29,8 +29,9 @@ _TYPE_LENGTH_MAX = 200
 """Characters."""
 _TYPE_BESIDE = b"\xff\xff"
 
-EARLIER, SAME, LATER, INCOMPARABLE, UNKNOWN = -1, 0, 1, 2, 3
-"""How a token stands to the last one of its object; UNKNOWN: there is none."""
+EARLIER, SAME, LATER, TWIN, INCOMPARABLE, UNKNOWN = -1, 0, 1, 2, 3, 4
+"""How an event's token stands to the last one of its object. TWIN: the same, and so is the type of the event;
+UNKNOWN: there is none."""
 
 
 class Beside(NamedTuple):
@@ -84,23 +85,22 @@ class ObjectTable:
     def __len__(self) -> int:
         return len(self._records)
 
-    def standing(self, key: bytes, token: OrderToken, packed: bytes, event_type: str) -> tuple[int, bool]:
-        """Compare a token (also given packed) with the last one of its object.
-
-        Gives one of EARLIER, SAME, LATER, INCOMPARABLE, UNKNOWN, and whether the type is the same.
-        """
+    def standing(self, key: bytes, token: OrderToken, packed: bytes, event_type: str) -> int:
+        """Compare an event's token (also given packed) with the last one of its object: one of the above."""
         record = self._records.get(key)
         if record is None:
-            return UNKNOWN, False
+            return UNKNOWN
         last = record[_TOKEN]
         shape = packed[1]
         if last[1] == shape and last[0] == packed[0] and shape != BESIDE:
-            if last == packed:
-                return SAME, self._type_of(record) == event_type
-            return (EARLIER if packed < last else LATER), False
+            if last != packed:
+                return EARLIER if packed < last else LATER
+            return TWIN if self._type_of(record) == event_type else SAME
         known = self._read(record)
         result = compare(token, known.token)
-        return (INCOMPARABLE if result is None else result), known.event_type == event_type
+        if result is None:
+            return INCOMPARABLE
+        return TWIN if result == SAME and known.event_type == event_type else result
 
     def last(self, key: bytes) -> Last | None:
         """The last released event of an object."""

@@ -21,7 +21,7 @@ from typing import Generic, NamedTuple, TypeVar
 from consumer.core.object_table import (
     EARLIER,
     INCOMPARABLE,
-    SAME,
+    TWIN,
     UNKNOWN,
     Last,
     ObjectsImage,
@@ -121,7 +121,8 @@ class Sequencer(Generic[PayloadT]):
         service stamped too early waits no shorter than its neighbours.
         """
         item.key = self._key(item.object_id)
-        if _is_past(item.token, *self._last.standing(item.key, item.token, item.packed, item.event_type)):
+        standing = self._last.standing(item.key, item.token, item.packed, item.event_type)
+        if standing == EARLIER or (standing == TWIN and item.token.by in EXACT):
             return False
         item.time_ms = watermark_ms
         self._queue.append(item)
@@ -137,12 +138,12 @@ class Sequencer(Generic[PayloadT]):
         different events may share a tick of a clock, and one change may raise two types of event.
         """
         standing = self._last.standing(self._key(object_id), token, pack(token), event_type)
-        return _is_past(token, *standing)
+        return standing == EARLIER or (standing == TWIN and token.by in EXACT)
 
     def is_superseded(self, object_id: ObjectId, token: OrderToken) -> bool:
         """Whether a later event of the object is known, released or held."""
         key = self._key(object_id)
-        standing, _ = self._last.standing(key, token, pack(token), "")
+        standing = self._last.standing(key, token, pack(token), "")
         return standing == EARLIER or any(
             is_before(token, item.token) for item in self._by_object.get(key, ())
         )
@@ -203,8 +204,8 @@ class Sequencer(Generic[PayloadT]):
         item.is_gone = True
         self.held -= 1
         self.held_bytes -= item.size
-        standing, is_same_type = self._last.standing(item.key, item.token, item.packed, item.event_type)
-        if _is_past(item.token, standing, is_same_type):
+        standing = self._last.standing(item.key, item.token, item.packed, item.event_type)
+        if standing == EARLIER or (standing == TWIN and item.token.by in EXACT):
             releases.append(Release(item.payload, is_stale=True, is_latest=False))
             return
         if standing == UNKNOWN:
@@ -246,11 +247,6 @@ class Sequencer(Generic[PayloadT]):
         while len(self._last) > self.limits.objects_max:
             self._last.forget_oldest()
             self.objects_evicted += 1
-
-
-def _is_past(token: OrderToken, standing: int, is_same_type: bool) -> bool:  # noqa: FBT001 - what `standing` gives
-    """Whether an event comes too late, by how its token stands to the last one of its object."""
-    return standing == EARLIER or (standing == SAME and is_same_type and token.by in EXACT)
 
 
 def _is_twin(item: Held[PayloadT], other: Held[PayloadT]) -> bool:

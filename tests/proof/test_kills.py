@@ -122,7 +122,7 @@ async def test_no_kill_loses_an_event_or_turns_two_round(
     effort, seed, figure, explain, tmp_path: Path, blob_state
 ):
     kills = effort.pick(short=12, full=200, deep=1_000)
-    worlds = effort.pick(short=2, full=4, deep=4)
+    worlds = effort.pick(short=2, full=2, deep=4)
     lives: list[Life] = []
 
     async def world(number: int) -> None:

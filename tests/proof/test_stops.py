@@ -164,7 +164,7 @@ async def test_a_stop_finishes_what_was_begun_and_repeats_nothing(
     effort, seed, figure, explain, tmp_path: Path, blob_state
 ):
     stops = effort.pick(short=8, full=100, deep=500)
-    worlds = effort.pick(short=2, full=4, deep=4)
+    worlds = effort.pick(short=2, full=2, deep=4)
     lives: list[Life] = []
 
     async def world(number: int) -> None:

@@ -108,8 +108,8 @@ async def freeze(world: World, worker: Worker, asleep_s: float, *, is_idle: bool
 async def test_a_worker_that_wakes_up_too_late_falls_silent(
     effort, seed, figure, explain, tmp_path: Path, blob_state
 ):
-    worlds = effort.pick(short=1, full=4, deep=4)
-    rounds = effort.pick(short=1, full=3, deep=25)
+    worlds = effort.pick(short=1, full=2, deep=4)
+    rounds = effort.pick(short=1, full=5, deep=25)
     asleep_s = effort.pick(short=(7.5, 8.5), full=(10.0, 40.0), deep=(10.0, 40.0))
     lives: list[Life] = []
 

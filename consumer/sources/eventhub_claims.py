@@ -38,6 +38,12 @@ class Title(NamedTuple):
     def __str__(self) -> str:
         return f"{self.owner}{_MARK}{self.heir}" if self.heir else self.owner
 
+    def without(self, replica: str) -> Title:
+        """The title when a replica has gone."""
+        if self.owner == replica:
+            return Title(self.heir)
+        return Title(self.owner) if self.heir == replica else self
+
     def holder(self, reader: str) -> str:
         """Who counts as the owner for `reader`: whoever reads it until it is handed over, else the heir."""
         return self.owner if self.owner == reader or not self.heir else self.heir

@@ -25,6 +25,8 @@ _HURRY_S = 0.2
 """Between two looks while partitions are changing hands."""
 _HURRY_MAX_S = 30.0
 """How long a partition that was asked for is looked out for so often."""
+_FAREWELLS_MAX = 4
+"""How often it is tried to leave nothing behind; then it expires."""
 
 _log = structlog.get_logger("inturn.eventhub")
 
@@ -200,9 +202,26 @@ class OwnershipLedger(CheckpointStore):
                 self._asked_s[partition] = now_s
 
     async def give_back(self) -> None:
-        """Release what the client did not release itself, so that others need not wait for it to expire."""
+        """Leave nothing in the store that others would wait for: neither what is ours, nor what we asked for.
+
+        Who hands a partition over to us, or asks us for one, at the same moment, makes it another round.
+        """
         async with self._one_at_a_time:
-            await self._give_up(list(self._ours))
+            self._ours.clear()
+        try:
+            for _ in range(_FAREWELLS_MAX):
+                await self.look()
+                ends = {each: self._title(each).without(self._owner_id) for each in self._listed}
+                claims = [
+                    self._listed[each] | {"owner_id": str(title)}
+                    for each, title in ends.items()
+                    if self._owner_id and title != self._title(each)
+                ]
+                if not claims:
+                    return
+                await self._store.claim_ownership(claims)
+        except InturnError as error:
+            _log.warning("Partitions could not be given back; they will expire.", error=str(error))
 
     async def _give_up(self, partitions: list[str]) -> list[Ownership]:
         """Hand partitions over to who asked for them, or leave them to anybody."""

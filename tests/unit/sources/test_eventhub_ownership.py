@@ -80,3 +80,45 @@ async def test_a_partition_that_another_wants_already_is_taken_by_who_was_given_
 
     await new.look()
     assert new.wanted() == {"0"}
+
+
+async def test_who_leaves_no_longer_asks_for_anything(store, ledgers):
+    """Else it would be given a partition when it is not there any more."""
+    old, new = ledgers
+
+    await new.give_back()
+
+    assert await owner_in(store) == OLD
+    await old.look()
+    assert old.wanted() == set()
+
+
+async def test_who_leaves_while_a_partition_is_handed_to_it_leaves_it_to_anybody(store, ledgers):
+    old, new = ledgers
+    await old.look()
+    await old.give_back()
+
+    await new.give_back()
+
+    assert await owner_in(store) == ""
+    assert await turn(old, OLD)
+
+
+async def test_who_leaves_while_a_partition_is_asked_of_it_hands_it_over(store, ledgers):
+    """What it had listed is another version by then."""
+    old, _ = ledgers
+
+    await old.give_back()
+
+    assert await owner_in(store) == NEW
+
+
+async def test_a_hand_over_to_who_has_just_left_is_none(store, ledgers):
+    old, new = ledgers
+    await old.look()
+    await new.give_back()
+
+    assert await old.claim_ownership([claim(owner="")]) == []
+
+    assert await owner_in(store) == OLD
+    assert await turn(old, OLD)

@@ -273,6 +273,7 @@ class Engine:
         try:
             await runner.receive(batch, halts_on_gap=self._parts.halts_on_gap)
         except EventsLost as error:
+            await runner.end()  # once the checkpoint is moved past the gap, nobody reads again what is held
             self._halts.note(batch.partition, error)
             raise
         fresh = runner.pipeline.sequencer.new_objects

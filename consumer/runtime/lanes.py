@@ -63,11 +63,14 @@ class Lanes:
         self._strays: list[_Lane] = []
         """Lanes that were replaced, as long as their last attempt goes on."""
         self._is_stopping = False
+        self._is_finishing = False
         self._has_results = asyncio.Event()
         self._reporting = tasks.create_task(self._report(), name=f"report {processor.plan.name}")
 
     def put(self, events: list[Event], tickets: list[int]) -> None:
         """Queue events; never waits."""
+        if self._is_finishing:
+            return
         self._processor.counts.queued += len(events)
         count = len(self._lanes)
         for event, ticket in zip(events, tickets, strict=True):
@@ -82,6 +85,27 @@ class Lanes:
         """Whether anything will end by itself, rather than behind an attempt that does not."""
         lanes = [lane for lane in self._lanes if lane is not None and not lane.is_abandoned]
         return any(lane.waiting or lane.is_busy or lane.results for lane in lanes)
+
+    @property
+    def is_amid(self) -> bool:
+        """Whether an attempt runs that may still end, or one has just ended."""
+        lanes = [lane for lane in self._lanes if lane is not None and not lane.is_abandoned]
+        return any(lane.turn.started_s is not None or lane.results for lane in lanes)
+
+    @property
+    def has_strays(self) -> bool:
+        """Whether an attempt goes on although it was cut off."""
+        return any(lane.is_abandoned for lane in self._all())
+
+    def finish(self) -> None:
+        """Begin nothing more: what waits is left to the next owner, what runs may end."""
+        self._is_finishing = True
+        self._forget_waiting()
+
+    def _forget_waiting(self) -> None:
+        for lane in self._all():
+            self._processor.counts.queued -= len(lane.waiting)
+            lane.waiting.clear()
 
     def look(self, now_s: float) -> None:
         """Notice attempts that do not end; call it every second or so."""
@@ -103,9 +127,8 @@ class Lanes:
         if not self._is_stopping:
             self._is_stopping = True
             self._reporting.cancel()
+            self._forget_waiting()
             for lane in self._all():
-                self._processor.counts.queued -= len(lane.waiting)
-                lane.waiting.clear()
                 if lane.task is not None:
                     lane.task.cancel()  # once: what a processor tidies up is not to be interrupted
         patient = [lane.task for lane in self._all() if not lane.is_abandoned]
@@ -159,7 +182,7 @@ class Lanes:
 
     async def _run_singly(self, lane: _Lane, queue: deque[tuple[Event, int]]) -> None:
         """Go through a queue; what was done is reported soon, but not for every event by itself."""
-        while queue and not self._is_stopping:
+        while queue and not (self._is_stopping or self._is_finishing):
             event, ticket = self._take(queue) if queue is lane.waiting else queue.popleft()
             lane.ticket = ticket
             ending = await run_attempts(self._processor, [event], lane.turn)

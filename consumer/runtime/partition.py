@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -110,9 +111,10 @@ class PartitionRunner:
 
     async def run(self, is_running: asyncio.Event) -> None:
         """Run until `drain` or `abandon` is through; sets the event when the tasks are there."""
+        new_turn = partial(Turn, self.lease, self._clock, self.pipeline.epoch)
         async with asyncio.TaskGroup() as tasks:
             self._lanes = [
-                Lanes(index, processor, tasks, self._new_turn, self._settle)
+                Lanes(index, processor, tasks, new_turn, self._settle)
                 for index, processor in enumerate(self._processors)
             ]
             work = [
@@ -132,9 +134,6 @@ class PartitionRunner:
                 task.cancel()
             await self._stop_lanes()
             self._settlements.cancel()
-
-    def _new_turn(self) -> Turn:
-        return Turn(self.lease, self._clock, self.pipeline.epoch)
 
     async def _stop_lanes(self) -> None:
         running = [task for lanes in self._lanes for task in lanes.cut_off()]
@@ -165,17 +164,19 @@ class PartitionRunner:
         await self._until(lambda: not self.pipeline.has_work)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Take nothing more, finish what is in flight, store the checkpoint; tell whether all was done.
+        """Begin nothing more, let what runs end, store the checkpoint; tell whether nothing was cut off.
 
-        What still runs after the time-out, or after `hurry`, is cut off, and will be repeated with the same
-        idempotency key by whoever has the partition next. The time-out is that of the whole: it leaves some
-        for cutting off and storing. Nothing is waited for behind an attempt that does not end.
+        What waits is left to the next owner, who reads it again: so a hand-over takes no longer than one
+        attempt. What still runs after the time-out, or after `hurry`, is cut off, and will be repeated with
+        the same idempotency key. The time-out is that of the whole: some is left for cutting and storing.
         """
         self._close()
+        for lanes in self._lanes:
+            lanes.finish()
         for_work_s = max(timeout_s / 2, timeout_s - CUT_OFF_S - _FOR_STORING_S)
-        await self._until(lambda: not self._is_moving, for_work_s)
+        ended = await self._until(lambda: not self._is_amid, for_work_s)
+        finished = ended and not any(lanes.has_strays for lanes in self._lanes)
         await self._stop_lanes()
-        finished = not self.pipeline.has_work
         self._feed(Revoked())
         self._feed(Ticked(self._clock.now_ms()))
         self._is_hurried = False  # the last write is what makes the haste safe
@@ -223,6 +224,11 @@ class PartitionRunner:
         if not self.pipeline.has_work:
             return False
         return bool(self._letters or self._is_writing_letters or any(each.is_moving for each in self._lanes))
+
+    @property
+    def _is_amid(self) -> bool:
+        """Whether something runs that would be done again if it were cut off."""
+        return bool(self._letters or self._is_writing_letters or any(each.is_amid for each in self._lanes))
 
     @property
     def is_paused(self) -> bool:

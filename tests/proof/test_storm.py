@@ -163,6 +163,9 @@ async def test_workers_come_and_go_and_no_partition_waits(
     for storm in storms:
         explain(storm.story())
     state_figures(figure, storms, changes)
+    # A few changes on a busy machine say little about time: then it is only printed.
+    idle_goal = effort.pick(short=(), full=("<=", IDLE_MAX_S), deep=("<=", IDLE_MAX_S))
+    state_idle_figures(figure, idle_goal, *storms)
 
 
 def state_figures(figure, storms: tuple[Storm, Storm], changes: int) -> None:
@@ -180,14 +183,13 @@ def state_figures(figure, storms: tuple[Storm, Storm], changes: int) -> None:
     figure("storm-repeats", sum(len(verdict.repeats) for verdict in verdicts), "events")
     figure("storm-repeats-by-hand-overs", sum(storm.by_hand_over() for storm in storms), "events", "==", 0)
     figure("storm-exits-not-0", sum(code != 0 for storm in storms for code in storm.codes), "workers")
-    state_idle_figures(figure, *storms)
 
 
-def state_idle_figures(figure, wished: Storm, fierce: Storm) -> None:
+def state_idle_figures(figure, goal, wished: Storm, fierce: Storm) -> None:
     """How long partitions stood still; when a second worker is killed with one, the waiting begins anew."""
     planned = [each.took_s for each in wished.standstills() if each.from_s < wished.over_s]
     after = [each.since_kill_s for each in wished.standstills() if each.from_s >= wished.over_s]
-    figure("storm-longest-idle", max(planned, default=0.0), "s", "<=", IDLE_MAX_S)
+    figure("storm-longest-idle", max(planned, default=0.0), "s", *goal)
     figure("storm-longest-idle-after-kill", max(after, default=0.0), "s")
     amid_kills = [each.since_kill_s for each in fierce.standstills()]
-    figure("storm-longest-idle-fastest-with-kills", max(amid_kills, default=0.0), "s", "<=", IDLE_MAX_S)
+    figure("storm-longest-idle-fastest-with-kills", max(amid_kills, default=0.0), "s", *goal)

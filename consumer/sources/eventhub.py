@@ -6,18 +6,20 @@ gets wrong, by number, and our answer:
 D1   An owner that lost its partition writes the checkpoint back. — The client's own write is refused
      (`OwnershipLedger`); only the store's fenced write exists.
 D2   A busy receiver does not notice that another owner has the partition. — The ownerships are read every
-     few seconds (`Patrol`); the intake is told at once, and a batch that waits there is cancelled.
+     second (`Patrol`); the intake is told at once, and a batch that waits there is cancelled. And ours do
+     not steal: they ask, and wait until the owner has drained the partition (`eventhub_claims`).
 D3   A callback may be cancelled at any await. — It awaits one thing, `Intake.received`, which takes a
      batch whole or not at all; after a cancellation the partition is assigned anew.
 D4   A reconnect delivers events again, backwards. — `ReceiveGuard` lets each sequence number pass once.
 D5   Disconnects are counted and the count never falls. — The budget is a million.
 D5b  A hub that is away is connected to 20 times a second, in silence. — The client's heartbeats then fail to
-     come: after 3 s the hub is asked once, the client closed, and asked again every 1 to 2 s. Until then a
+     come: after 2 s the hub is asked once, the client closed, and asked again every 1 to 2 s. Until then a
      receiver pauses after each failure; with a release of the client that we do not know it does not.
      One that lets receivers in to turn them away is connected to twice a second at most (`PacedCredential`).
-D6   A hub that accepts and says nothing hangs a partition for ever, and its ownership is renewed. — The
-     newest sequence number is polled on a connection of its own: a partition that lags and gets nothing is
-     opened anew, a client that does not let go is replaced, and questions have an enforced time limit.
+D6   A hub that accepts and says nothing hangs a partition for ever, and its ownership is renewed. — To
+     connect has a time limit, which ends at once when the hub answers others. And the newest number is
+     polled on a connection of its own: a partition that lags and gets nothing is opened anew, a client
+     that does not let go is replaced, and questions have an enforced time limit.
 D7   A black hole is not noticed. — `idle_timeout_s` is always set, and short: an idle hub has to say so every
      3 s. Behind it stands the watch of D6.
 D8   Receivers keep a tag of every delivery. — They are cleared twice a second; with a release of the client

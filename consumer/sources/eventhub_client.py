@@ -17,7 +17,7 @@ from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient
 from azure.eventhub.exceptions import EventHubError
 
 from consumer.errors import SourceUnavailable
-from consumer.sources.eventhub_credentials import Pace, PacedCredential, credential_of
+from consumer.sources.eventhub_credentials import PacedCredential, credential_of
 from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_settings import Address, EventHubSettings
 
@@ -100,13 +100,16 @@ async def receiving(client: EventHubConsumerClient, **how: Any) -> AsyncIterator
 
 
 def make_client(
-    settings: EventHubSettings, address: Address, store: CheckpointStore, expire_s: float
+    settings: EventHubSettings,
+    address: Address,
+    credential: PacedCredential,
+    store: CheckpointStore,
+    expire_s: float,
 ) -> EventHubConsumerClient:
     """A client that shares the partitions with others by what is in the store, and reads for ever.
 
     The store sets the pace of its turns; what was not renewed for `expire_s` seconds is anybody's.
     """
-    credential = PacedCredential(credential_of(settings), Pace())
     return _client(
         settings,
         address,

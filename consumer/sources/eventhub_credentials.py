@@ -21,6 +21,8 @@ BURST = 64
 """Connections that may be made at once: enough for 32 partitions to come back from an outage together."""
 PER_SECOND = 2.0
 """Connections a second when the burst is used up."""
+WAIT_MAX_S = 10.0
+"""Nobody waits longer for a turn; a crowd that does is let in together."""
 _SAS_TYPE = b"servicebus.windows.net:sastoken"
 _TELL_EVERY_S = 60.0
 
@@ -45,7 +47,7 @@ class Pace:
     def wait_s(self, now_s: float) -> float:
         """Take a turn; gives the seconds until it comes. Monotonic seconds in, in rising order."""
         # The turns are spaced evenly on a line that may lie up to the burst behind the clock.
-        turn_s = max(self._next_s, now_s - self._slack_s + self._step_s)
+        turn_s = min(max(self._next_s, now_s - self._slack_s + self._step_s), now_s + WAIT_MAX_S)
         self._next_s = turn_s + self._step_s
         return max(0.0, turn_s - now_s)
 
@@ -72,6 +74,8 @@ class PacedCredential:
         self._inner = inner
         self._pace = pace
         self._told_s = float("-inf")
+        self.waiting = 0
+        """Connections that wait for their turn now."""
 
     def __getattr__(self, name: str) -> Any:
         # The client looks for `token_type`, which some credentials have and others have not.
@@ -88,8 +92,17 @@ class PacedCredential:
                     "Links are opened again and again, and are slowed down: the hub is busy or refuses them.",
                     per_second=PER_SECOND,
                 )
-            await asyncio.sleep(wait_s)
+            self.waiting += 1
+            try:
+                await asyncio.sleep(wait_s)
+            finally:
+                self.waiting -= 1
         return await self._inner.get_token(*scopes, **options)
+
+
+def paced_credential(settings: EventHubSettings) -> PacedCredential:
+    """What the settings authenticate with, at the usual pace."""
+    return PacedCredential(credential_of(settings), Pace())
 
 
 def credential_of(settings: EventHubSettings) -> Tokens:

@@ -8,6 +8,7 @@ the seconds until the watchdog has noticed.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import azure.eventhub
@@ -47,7 +48,7 @@ class Upkeep:
         self._writers = writers
 
 
-class _Opening:
+class Opening:
     """Opens the link of one receiver, in place of its own method."""
 
     def __init__(self, receiver: Any, limit_s: float) -> None:
@@ -55,25 +56,45 @@ class _Opening:
         self._open = receiver._open  # noqa: SLF001 - see the module
         self._limit_s = limit_s
         self._backoff = Backoff(first_s=0.2, limit_s=2)
+        self.closed_since_s: float | None = None
+        """Since when the link has been closed, in monotonic seconds; None while it is open."""
+        self._tried_s = 0.0
+        self._limit: asyncio.Timeout | None = None
 
     async def __call__(self) -> None:
+        """Open it, unless it is. Raises, after a pause, what the client raises or `TimeoutError`."""
         if self._receiver.running:
             return  # it is asked before every read
+        self._tried_s = time.monotonic()
+        if self.closed_since_s is None:
+            self.closed_since_s = self._tried_s
         try:
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout(self._limit_s) as self._limit:
                 await self._open()
         except Exception:
             # The client would try again at once, and reads its certificates each time.
+            self._limit = None
             cut([self._receiver])
             await asyncio.sleep(self._backoff.next_s())
             raise
+        finally:
+            self._limit = None
+        self.closed_since_s = None
         self._backoff.reset()
 
+    def abandon(self, *, after_s: float) -> None:
+        """End an attempt that takes longer than `after_s` seconds, in favour of another one."""
+        if self._limit is not None and time.monotonic() - self._tried_s > after_s:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+            self._limit = None
 
-def open_patiently(client: EventHubConsumerClient, partition: str, limit_s: float) -> None:
+
+def open_patiently(client: EventHubConsumerClient, partition: str, limit_s: float) -> Opening | None:
     """Have a partition's receiver try for `limit_s` seconds at a time, and pause after it has failed."""
     for link in open_links(client, partition):
-        link._open = _Opening(link, limit_s)  # noqa: SLF001 - see the module
+        link._open = opening = Opening(link, limit_s)  # noqa: SLF001 - see the module
+        return opening
+    return None
 
 
 def open_links(client: EventHubConsumerClient, partition: str | None = None) -> list[Any]:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from consumer.events import RawBatch
+from consumer.sources.eventhub_internals import Opening
 from consumer.sources.eventhub_watchdog import Signs
 from consumer.sources.receive_guard import ReceiveGuard
 
@@ -72,12 +73,17 @@ class Lease:
         """It is being revoked: nothing is handed over any more."""
         self.deliveries = 0
         self.heard_s = now_s
+        self.opening: Opening | None = None
+        """What opens its link; None with a client that does not let us see that."""
         self._behind_since_s: float | None = None
 
     def signs(self, *, is_waiting_for_us: bool) -> Signs:
         """What the watchdog judges by."""
         busy = is_waiting_for_us or self.handing_over is not None
-        return Signs(self.heard_s, self._behind_since_s, self.deliveries, busy)
+        closed_since_s = self.opening.closed_since_s if self.opening is not None else None
+        # The client goes on calling while its link is being opened, even if that takes for ever.
+        heard_s = self.heard_s if closed_since_s is None else min(self.heard_s, closed_since_s)
+        return Signs(heard_s, self._behind_since_s, self.deliveries, busy)
 
     def progressed(self, newest: int | None, now_s: float) -> None:
         """Something came, or had to wait for us; from now on count again how long nothing comes."""

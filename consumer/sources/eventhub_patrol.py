@@ -29,10 +29,12 @@ _WISHES_EVERY_S = 0.2
 """The shortest time between two rounds of questions that somebody waits for."""
 _REST = 4
 """So many times as long as a round took nothing is asked: a question costs a connection, 50 ms of a core."""
+_POLL_AGAIN_S = 2.0
 _TURNS_MISSED_MAX = 3
 _LOOKS_MISSED_MAX = 3
-_PATIENCE = 3
-"""A receiver may take so many times as long to connect as the hub took to answer a question."""
+_ATTEMPT_S = 1.0
+_PATIENCE = 2
+"""A receiver may take so many times as long to connect as the hub took to answer a question, and a second."""
 
 _log = structlog.get_logger("inturn.eventhub")
 
@@ -139,9 +141,16 @@ class Patrol:
             return
         now_s = self._now_s()
         # An answer takes as many round trips as a link. On a slow line both need their time.
-        patience_s = SILENCE_S + _PATIENCE * (now_s - asked_s)
+        slowness_s = _PATIENCE * (now_s - asked_s)
         for lease in silent:
-            if self._judge(lease) is Condition.SILENT and now_s - lease.heard_s > patience_s:
+            if self._judge(lease) is not Condition.SILENT:
+                continue
+            silent_s = now_s - lease.signs(is_waiting_for_us=False).heard_s
+            if lease.opening is not None and silent_s < ANSWER_TIMEOUT_S:
+                # It may have begun while the hub was away, and would wait until its time is up.
+                if not self._session.credential.waiting:
+                    lease.opening.abandon(after_s=_ATTEMPT_S + slowness_s)
+            elif silent_s > SILENCE_S + slowness_s:
                 _log.warning("A receiver cannot connect; it is opened anew.", partition=lease.partition)
                 tasks.create_task(self._renew(lease))
 
@@ -178,19 +187,21 @@ class Patrol:
         self._parts.readings.asked_ms[lease.partition] = asked_ms
         lease.look_at(None if told.is_empty else told.newest, self._now_s())
 
-    async def _ask_for_newest(self) -> None:
+    async def _ask_for_newest(self) -> bool:
+        """Ask; says whether the hub has answered."""
         try:
             ids = set(await self._parts.inquiry.partition_ids())
             if self._partition_ids and ids - self._partition_ids:
                 # The client asks only once which partitions there are.
                 self._session.fail(Outgrown("The hub has more partitions than it had."))
-                return
+                return True
             self._partition_ids = ids
             for lease in list(self._session.leases.values()):
                 await self._ask(lease)
         except SourceUnavailable as error:
             # Receivers may well go on: give the hub as long as a stall is given.
-            if self._now_s() - self._heard_s > self._parts.settings.stall_after_s:
+            if self._now_s() - self._heard_s > self._parts.settings.stall_after_s + ANSWER_TIMEOUT_S:
                 self._session.fail(error)
-        else:
-            self._heard_s = self._now_s()
+            return False
+        self._heard_s = self._now_s()
+        return True

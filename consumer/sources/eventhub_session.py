@@ -27,6 +27,7 @@ from consumer.events import Checkpoint
 from consumer.sources import Intake
 from consumer.sources.eventhub_batches import raw_batch
 from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S, make_client, receiving
+from consumer.sources.eventhub_credentials import paced_credential
 from consumer.sources.eventhub_errors import explain, one_line
 from consumer.sources.eventhub_inquiry import Inquiry
 from consumer.sources.eventhub_internals import cut, open_links, open_patiently
@@ -69,6 +70,7 @@ class Session:
             lambda partition: parts.inquiry.resolve(partition, parts.settings.start),
             Tempo.of(parts.settings.load_balancing_interval_s),
         )
+        self.credential = paced_credential(parts.settings)
         self.leases: dict[str, Lease] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._over = asyncio.Event()
@@ -90,7 +92,9 @@ class Session:
     async def run(self) -> None:
         """Read until `end` or `fail`."""
         settings = self._parts.settings
-        self.client = make_client(settings, self._parts.address, self.ledger, self.ledger.tempo.expire_s)
+        self.client = make_client(
+            settings, self._parts.address, self.credential, self.ledger, self.ledger.tempo.expire_s
+        )
         try:
             async with receiving(
                 self.client,
@@ -191,7 +195,7 @@ class Session:
             raise asyncio.CancelledError from error
         self._readings.problems.pop(partition, None)
         assert self.client is not None
-        open_patiently(self.client, partition, ANSWER_TIMEOUT_S)
+        self.leases[partition].opening = open_patiently(self.client, partition, ANSWER_TIMEOUT_S)
 
     async def _assign(self, partition: str) -> Checkpoint:
         told = await self._parts.inquiry.partition(partition)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 HEARTBEAT_S = 1.0
 """How often the client calls for a partition at which nothing arrives."""
-SILENCE_S = 3.0
+SILENCE_S = 2.0
 """A client that has not called for so long is not receiving: it tries to connect, without a pause (D5b)."""
 
 
@@ -21,7 +21,7 @@ class Condition(Enum):
 
     WELL = auto()
     SILENT = auto()
-    """The client does not call: its receive loop ends as soon as it begins."""
+    """The client does not call, or its link has not been open: it does not get through."""
     STALLED = auto()
     """The hub has more, and none of it comes (D6, D7)."""
     WORN = auto()
@@ -32,7 +32,7 @@ class Signs(NamedTuple):
     """What there is to see of a receiver. Times are seconds of a monotonic clock."""
 
     heard_s: float
-    """When the client last called, or came back from handing over."""
+    """When the client last called with its link open, or came back from handing over."""
     behind_since_s: float | None
     """Since when the hub has more than was received and nothing came; None if it has not."""
     deliveries: int

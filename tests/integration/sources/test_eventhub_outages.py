@@ -97,7 +97,7 @@ async def test_d7_a_connection_that_went_dead_is_given_up_after_the_idle_timeout
 async def test_d5b_a_hub_that_turns_receivers_away_is_not_stormed(
     local_hub, make_source, running, intake, until, monkeypatch
 ):
-    monkeypatch.setattr("consumer.sources.eventhub_client.Pace", lambda: Pace(burst=8, per_second=0.5))
+    monkeypatch.setattr("consumer.sources.eventhub_credentials.Pace", lambda: Pace(burst=8, per_second=0.5))
     publish(local_hub, 1)
     with capture_logs() as logs:
         async with running(make_source(stall_after_s=600), intake):

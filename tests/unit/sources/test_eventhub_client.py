@@ -9,6 +9,7 @@ from azure.eventhub import TransportType
 
 from consumer.errors import SourceUnavailable
 from consumer.sources.eventhub_client import all_of, make_asking_client, make_client, within
+from consumer.sources.eventhub_credentials import paced_credential
 from consumer.sources.eventhub_settings import EventHubSettings, Proxy, address_of
 from consumer.stores.memory import MemoryStore
 
@@ -24,7 +25,7 @@ async def test_a_client_is_made_of_the_settings():
         consumer_group="inturn",
         idle_timeout_s=7,
     )
-    client = make_client(settings, address_of(settings), MemoryStore(), 18)
+    client = make_client(settings, address_of(settings), paced_credential(settings), MemoryStore(), 18)
     assert client._config.transport_type is TransportType.AmqpOverWebsocket
     assert client._config.http_proxy["proxy_hostname"] == "proxy"
     assert client._config.use_tls is True

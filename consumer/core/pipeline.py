@@ -355,7 +355,8 @@ class Pipeline:
         self._barrier.stored(ok=stored.ok)
         # A write that failed was slow because the store was away: the next one comes as soon as usual.
         took_ms = stored.took_ms if stored.ok else 0
-        wait_ms = max(self.policy.checkpoint_interval_ms, self.policy.checkpoint_stretch * took_ms)
+        stretched_ms = min(self.policy.checkpoint_stretch * took_ms, self.policy.checkpoint_interval_max_ms)
+        wait_ms = max(self.policy.checkpoint_interval_ms, stretched_ms)
         is_urgent = stored.ok and (self._is_revoked or self._barrier)
         self._next_store_ms = stored.now_ms + (0 if is_urgent else wait_ms)
 

@@ -22,7 +22,9 @@ class PipelinePolicy:
     """Events past the sequencer and not resolved; at this the source is paused."""
     checkpoint_interval_ms: int = 1_000
     checkpoint_stretch: int = 10
-    """The interval is at least this many times as long as the last write took."""
+    """The interval is at least this many times as long as the last write took,"""
+    checkpoint_interval_max_ms: int = 20_000
+    """but not longer than this: a write may have been slow because the process was frozen meanwhile."""
     owner: str = ""
     config_hash: str = ""
 

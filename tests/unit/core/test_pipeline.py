@@ -382,3 +382,15 @@ def test_an_alert_does_not_wait_and_knows_what_is_late() -> None:
     assert given(effects, 0) == []
     assert given(effects, 1) == ["05", "03"]
     assert [event.is_latest for one in alerts for event in one.events] == [True, False]
+
+
+def test_a_write_during_which_the_process_was_frozen_puts_the_next_one_off_by_little() -> None:
+    pipeline = start()
+    effects = receive_all(pipeline, blob("01"))
+    (first,) = tickets(effects)
+    resolve(pipeline, first, HANDLED)
+
+    assert stores(pipeline.handle(Stored(ok=True, now_ms=20_000, took_ms=15_000))) == []
+
+    assert stores(pipeline.handle(Ticked(39_999))) == []
+    assert stores(pipeline.handle(Ticked(40_000)))

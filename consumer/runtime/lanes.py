@@ -116,8 +116,7 @@ class Lanes:
             self._recover(lane)
             if lane.is_abandoned:
                 continue
-            started_s = lane.turn.started_s
-            if started_s is not None and now_s - started_s > self._processor.deadline_s + CUT_OFF_S:
+            if lane.was_cut_off_before(now_s - CUT_OFF_S, self._processor.deadline_s, now_s):
                 self._abandon(lane)
                 if self._may_go_on:
                     self._replace(number, lane)
@@ -285,6 +284,7 @@ class _Lane:
         "is_busy",
         "is_filled",
         "is_replaced",
+        "overdue",
         "results",
         "task",
         "ticket",
@@ -305,6 +305,21 @@ class _Lane:
         self.is_replaced = False
         self.abandoned_s: float | None = None
         """When the attempt began that goes on although it was cut off."""
+        self.overdue: tuple[float, float] | None = None
+        """When the attempt began that is past its deadline, and when that was first seen."""
+
+    def was_cut_off_before(self, limit_s: float, deadline_s: float, now_s: float) -> bool:
+        """Whether the attempt was seen past its deadline before a moment.
+
+        Seen, and not: began so long ago. The time-out of a process that was frozen fires when it wakes up.
+        """
+        started_s = self.turn.started_s
+        if started_s is None or now_s - started_s <= deadline_s:
+            self.overdue = None
+            return False
+        if self.overdue is None or self.overdue[0] != started_s:
+            self.overdue = (started_s, now_s)
+        return self.overdue[1] < limit_s
 
     @property
     def is_abandoned(self) -> bool:

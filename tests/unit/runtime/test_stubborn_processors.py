@@ -8,6 +8,7 @@ import pytest
 
 from consumer.core.flights import Delivery
 from consumer.core.retry import RetryPolicy
+from consumer.runtime.clock import SystemClock
 
 from .conftest import Recorder, batch, body, running, versions
 
@@ -177,3 +178,35 @@ async def test_a_lost_partition_leaves_nobody_waiting_for_it(bench):
         await it.until(lambda: it.engine.status().processors[0].abandoned == 0)
 
     assert target.handled == ["m-1"]  # and nothing after it
+
+
+class LeapingClock(SystemClock):
+    """Goes on by so much at once, as it does for a process that was frozen."""
+
+    ahead_s = 0.0
+    looks = 0
+
+    def monotonic_s(self) -> float:
+        self.looks += 1
+        return super().monotonic_s() + self.ahead_s
+
+
+async def test_an_attempt_that_was_frozen_with_the_process_is_cut_off_before_it_is_blamed(
+    bench, letters, monkeypatch
+):
+    """After a freeze its deadline is long past, though nobody has told it yet."""
+    monkeypatch.setattr("consumer.runtime.lanes.CUT_OFF_S", 20)
+    clock, gate = LeapingClock(), asyncio.Event()
+    recorder = Recorder(before=lambda _: gate.wait())
+    async with bench([running(recorder, delivery=Delivery.ON_ARRIVAL, deadline_s=20)], clock=clock) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(1)))
+        await it.until(lambda: it.engine.status().processors[0].running == 1)
+        clock.ahead_s = 60
+        looked = clock.looks + 20
+        await it.until(lambda: clock.looks >= looked)
+        assert it.engine.status().processors[0].abandoned == 0
+        gate.set()
+        await it.until(lambda: it.outcomes() == {"handled": 1})
+
+    assert [letter async for letter in letters.letters()] == []

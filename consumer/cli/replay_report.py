@@ -95,15 +95,13 @@ def print_report(console: Console, run: Run) -> None:
         console.print("A run was cut off: what it did last is not counted, and may have been done twice.")
     if is_dry:
         console.print("What a processor would refuse is not known before it is asked.")
-    elif run.is_finished:
-        console.print(f"Replay {plan.id} is finished.", highlight=False)
+    if run.is_finished:
+        last = "" if is_dry else f"Replay {plan.id} is finished."
     else:
-        done = f"{run.done():,} of {plan.messages:,} messages"
-        console.print(
-            f"Stopped with {done} done. To go on: inturn replay --resume {plan.id}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        last = f"Stopped with {run.done():,} of {plan.messages:,} messages done."
+        last += "" if is_dry else f" To go on: inturn replay --resume {plan.id}"
+    if last:
+        console.print(last, highlight=False, soft_wrap=True)
 
 
 def _done(run: Run) -> Table:

@@ -75,6 +75,8 @@ class RawBatch(msgspec.Struct, frozen=True, gc=False):
 class Schema(StrEnum):
     """Which envelope an event came in."""
 
+    __hash__ = str.__hash__  # an enumeration's own is slow, and is not that of the text it equals
+
     EVENT_GRID = "eventgrid"
     CLOUD_EVENTS = "cloudevents"
 

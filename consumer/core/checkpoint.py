@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from consumer.events import Checkpoint
 
 
-class Slot:
+class Slot(msgspec.Struct, eq=False):
     """One message: how many of its events are unfinished, and which are done."""
 
-    __slots__ = ("done", "offset", "sequence_number", "unfinished", "watermark_ms")
-
-    def __init__(self, sequence_number: int, offset: str, unfinished: int, watermark_ms: int) -> None:
-        self.sequence_number = sequence_number
-        self.watermark_ms = watermark_ms
-        self.offset = offset
-        self.unfinished = unfinished
-        self.done = 0
-        """A bit for each element that is resolved."""
+    sequence_number: int
+    offset: str
+    unfinished: int
+    watermark_ms: int
+    done: int = 0
+    """A bit for each element that is resolved."""
 
 
 class CheckpointTracker:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+import msgspec
+
 from consumer.core.admission import TypeFilter
 from consumer.core.checkpoint import Slot
 from consumer.core.deduplicator import Fingerprint
@@ -73,36 +75,34 @@ class Router:
         return Route(on_arrival, in_turn)
 
 
-class Flight:
+class Flight(msgspec.Struct, eq=False):
     """One event, or one rejection on its way to the dead letters."""
 
-    __slots__ = (
-        "dead", "event", "followers", "handled", "has_letter", "in_turn", "index", "is_dispatched",
-        "is_stale", "object_id", "pending", "position", "print", "routed", "slot", "ticket",
-    )  # fmt: skip
+    ticket: int
+    slot: Slot
+    index: int
+    """Of the element in the message."""
+    event: Event | None = None
+    print: Fingerprint | None = None
+    routed: int = 0
+    pending: int = 0
+    """Processors that are not done, a bit for each."""
+    in_turn: int = 0
+    handled: bool = False
+    is_stale: bool = False
+    is_dispatched: bool = False
+    object_id: ObjectId | None = None
+    """Set on release."""
+    dead: Reason | None = None
+    has_letter: bool = False
+    """Whether a processor's failure is in the dead letters already."""
+    followers: list[tuple[Slot, int]] = []
+    """Duplicates that wait for this one."""
 
-    def __init__(self, ticket: int, slot: Slot, index: int, event: Event | None = None) -> None:
-        self.ticket = ticket
-        self.slot = slot
-        self.index = index
-        """Of the element in the message."""
-        self.position = (slot.sequence_number, index)
-        self.event = event
-        self.print: Fingerprint | None = None
-        self.routed = 0
-        self.pending = 0
-        """Processors that are not done, a bit for each."""
-        self.in_turn = 0
-        self.handled = False
-        self.is_stale = False
-        self.is_dispatched = False
-        self.object_id: ObjectId | None = None
-        """Set on release."""
-        self.dead: Reason | None = None
-        self.has_letter = False
-        """Whether a processor's failure is in the dead letters already."""
-        self.followers: list[tuple[Slot, int]] = []
-        """Duplicates that wait for this one."""
+    @property
+    def position(self) -> tuple[int, int]:
+        """Sequence number and index."""
+        return self.slot.sequence_number, self.index
 
     @property
     def enqueued_time_ms(self) -> int:

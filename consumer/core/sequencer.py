@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from consumer.core.object_table import (
     EARLIER,
@@ -50,38 +52,25 @@ class SequencerLimits:
     """Objects whose last token is remembered; beyond it the one that was quiet longest is forgotten."""
 
 
-class Held(Generic[PayloadT]):
+class Held(msgspec.Struct, Generic[PayloadT], eq=False):
     """An event that waits for its turn."""
 
-    __slots__ = (
-        "event_type", "is_gone", "key", "object_id", "packed", "payload", "sequence_number", "size",
-        "time_ms", "token",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        payload: PayloadT,
-        object_id: ObjectId,
-        token: OrderToken,
-        event_type: str,
-        sequence_number: int,
-        size: int,
-    ) -> None:
-        self.payload = payload
-        self.object_id = object_id
-        self.key = b""
-        """Stands for the object; set when it is offered."""
-        self.token = token
-        self.packed = pack(token)
-        self.event_type = event_type
-        self.sequence_number = sequence_number
-        self.size = size
-        """Bytes."""
-        self.time_ms = 0
-        self.is_gone = False
+    payload: PayloadT
+    object_id: ObjectId
+    token: OrderToken
+    event_type: str
+    sequence_number: int
+    size: int
+    """Bytes."""
+    time_ms: int = 0
+    is_gone: bool = False
+    key: bytes = b""
+    """Stands for the object; set with `packed` when it is offered."""
+    packed: bytes = b""
+    """The token."""
 
 
-class Release(NamedTuple, Generic[PayloadT]):
+class Release(msgspec.Struct, Generic[PayloadT], frozen=True):
     """An event whose turn has come, or that has missed it."""
 
     payload: PayloadT
@@ -121,6 +110,7 @@ class Sequencer(Generic[PayloadT]):
         service stamped too early waits no shorter than its neighbours.
         """
         item.key = self._key(item.object_id)
+        item.packed = pack(item.token)
         standing = self._last.standing(item.key, item.token, item.packed, item.event_type)
         if standing == EARLIER or (standing == TWIN and item.token.by in EXACT):
             return False

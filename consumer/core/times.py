@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DIGITS = frozenset("0123456789")
 
 
 def parse_time(text: str) -> tuple[datetime, int] | None:
@@ -32,6 +31,6 @@ def parse_time(text: str) -> tuple[datetime, int] | None:
         return None
     since = time - _EPOCH
     ticks = (since.days * 86_400 + since.seconds) * 10_000_000 + since.microseconds * 10
-    if len(text) > 26 and text[19] == "." and _DIGITS.issuperset(text[20:27]):
+    if len(text) > 26 and text[19] == "." and text[20:27].isdecimal() and text.isascii():
         ticks += int(text[26])  # the seventh digit, which datetime has no room for
     return time, ticks

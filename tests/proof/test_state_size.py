@@ -59,9 +59,9 @@ async def test_a_snapshot_holds_the_event_loop_for_a_moment_only(
 
     took_s = []
     for _ in range(20):
-        began_s = time.perf_counter()
+        began_s = time.thread_time()
         snapshot = pipeline.snapshot()
-        took_s.append(time.perf_counter() - began_s)
+        took_s.append(time.thread_time() - began_s)
     encoded, longest_s = await _longest_turn_during(lambda: encode(snapshot))
 
     known = decode(encoded)

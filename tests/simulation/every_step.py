@@ -1,7 +1,7 @@
 """One short trace with events of every kind, and a replica that is killed at a step of our choice.
 
-``python -m simulation.every_step --kill 1234`` (in ``tests``) kills at that step; ``--kill 1234+56`` once more,
-56 steps after the restart. ``--stride`` kills at every so many. Without, it says how many steps there are.
+In ``tests``: ``python -m simulation.every_step --kill 1234`` kills at that step; ``--kill 1234+56`` again, 56
+steps after the restart. ``--stride`` kills at every so many. Without, it says how many steps there are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHAPE = Shape(
 )
 _PLAN = Plan(
     lasts_s=7.0, kills=0, freezes=0, steals=0, moves=0, restarts=0, store_outages=0, letter_outages=0,
-    processor_outages=0, bad_weather=0.0,
+    processor_outages=0, hub_outages=0, bad_weather=0.0,
 )  # fmt: skip
 
 Kills = tuple[int, ...]

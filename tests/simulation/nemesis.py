@@ -27,13 +27,14 @@ class Plan(NamedTuple):
     store_outages: int = 2
     letter_outages: int = 1
     processor_outages: int = 3
+    hub_outages: int = 1
     bad_weather: float = 0.04
     """Requests that fail before, and that many that fail after they took effect."""
 
 
 QUIET = Plan(
     kills=0, freezes=0, steals=0, moves=3, restarts=4, store_outages=0, letter_outages=0, processor_outages=0,
-    bad_weather=0.0,
+    hub_outages=0, bad_weather=0.0,
 )  # fmt: skip
 """Only graceful stops and hand-overs: nothing may repeat."""
 
@@ -76,6 +77,7 @@ class Nemesis:
             (self._store_outage, plan.store_outages),
             (self._letter_outage, plan.letter_outages),
             (self._processor_outage, plan.processor_outages),
+            (self._hub_outage, plan.hub_outages),
         ]
         moments = sorted(
             (self._chance.uniform(self._begin_s, self._end_s), number, action)
@@ -174,6 +176,12 @@ class Nemesis:
         weather.is_away = True
         await asyncio.sleep(self._chance.choice(lengths_s) * self._chance.uniform(0.8, 1.2))
         weather.is_away = False
+
+    async def _hub_outage(self) -> None:
+        self._world.faults.outages += 1
+        self._world.hub.is_away = True
+        await asyncio.sleep(self._chance.choice((4.0, 12.0, 20.0)) * self._chance.uniform(0.8, 1.2))
+        self._world.hub.is_away = False
 
     async def _processor_outage(self) -> None:
         name = self._chance.choice(KINDS).name

@@ -15,6 +15,7 @@ from simulation.loop import SimLoop
 
 from consumer.errors import FenceLost, InturnError
 from consumer.events import RawBatch
+from consumer.runtime.clock import Clock
 from consumer.sources import Intake
 from consumer.sources.receive_guard import ReceiveGuard
 
@@ -32,6 +33,8 @@ class Hub:
     logs: dict[str, list[Message]]
     is_unsteady: bool = True
     """Connections break."""
+    is_away: bool = False
+    """Nothing is read, and nobody is told why."""
     broken: int = 0
 
     def read(self, partition: str, first: int, count: int) -> list[Message]:
@@ -89,15 +92,17 @@ class SimSource:
     """The source of one replica."""
 
     def __init__(
-        self, loop: SimLoop, hub: Hub, ownership: Ownership, name: str, chance: random.Random
+        self, loop: SimLoop, hub: Hub, ownership: Ownership, name: str, chance: random.Random, clock: Clock
     ) -> None:
         self._loop = loop
         self._hub = hub
         self._ownership = ownership
         self._name = name
         self._chance = chance
+        self._clock = clock
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._newest: dict[str, int] = {}
+        self._asked_ms: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
@@ -106,6 +111,10 @@ class SimSource:
     def newest(self, partition: str) -> int | None:
         """As last heard."""
         return self._newest.get(partition)
+
+    def asked_ms(self, partition: str) -> int:
+        """When that was, by the replica's clock."""
+        return self._asked_ms.get(partition, 0)
 
     def redelivered(self, partition: str) -> int:
         return self._dropped.get(partition, 0)
@@ -186,7 +195,10 @@ class SimSource:
                 self._hub.broken += 1
                 await asyncio.sleep(self._chance.random() * 2)
                 cursor = max(0, cursor - self._chance.randrange(_REPEATS_MAX))
-            self._newest[partition] = len(log) - 1
+            if self._hub.is_away:
+                await asyncio.sleep(0.2)
+                continue
+            self._newest[partition], self._asked_ms[partition] = len(log) - 1, self._clock.now_ms()
             messages = self._hub.read(partition, cursor, 1 + self._chance.randrange(_BATCH_MAX))
             if not messages:
                 # As if the hub pushed: an empty receive looks again soon, and more seldom when it is quiet.

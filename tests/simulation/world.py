@@ -130,7 +130,8 @@ class World:
         replica.starts += 1
         name = f"{replica.name}.{replica.starts}"
         chance = random.Random(f"{self.seed}/{name}")
-        source = SimSource(self.loop, self.hub, self.ownership, replica.name, chance)
+        clock = SimClock(self.loop, chance.randrange(-500, 500), chance)
+        source = SimSource(self.loop, self.hub, self.ownership, replica.name, chance, clock)
         processors = make_processors(self.moods, self.audit, chance)
         parts = EngineParts(
             source=source,
@@ -149,9 +150,9 @@ class World:
             source_name="the simulation",
             version="0",
             drain_timeout_s=8.0,
-            reader=Reader(newest=source.newest, redelivered=source.redelivered),
+            reader=Reader(newest=source.newest, redelivered=source.redelivered, asked_ms=source.asked_ms),
         )
-        replica.engine = engine = Engine(parts, SimClock(self.loop, chance.randrange(-500, 500), chance))
+        replica.engine = engine = Engine(parts, clock)
         replica.is_ended = False
 
         async def main() -> None:
@@ -167,7 +168,7 @@ class World:
 
     async def stop(self, replica: Replica) -> None:
         """Stop a replica as SIGTERM does; one that is just being started again, after that."""
-        while replica.owner is not None and replica.owner.is_dead:
+        while replica.owner is not None and replica.owner.is_dead:  # noqa: ASYNC110 - looking costs nothing
             await asyncio.sleep(0.1)
         owner, engine = replica.owner, replica.engine
         if owner is None or engine is None or replica.is_ended:
@@ -178,6 +179,7 @@ class World:
             if self.loop.time() > until_s:
                 self.audit.complain("stuck", f"{owner} does not stop: {self.loop.unfinished(owner)}")
                 return
+            until_s += 0.25 if owner.is_frozen else 0
             await asyncio.sleep(0.25)
         await asyncio.sleep(0.1)
         if not owner.is_dead and self.loop.unfinished(owner):
@@ -232,7 +234,7 @@ class World:
         self.letters_weather.calm()
         self.moods.away.clear()
         self.moods.is_calm = True
-        self.hub.is_unsteady = False
+        self.hub.is_unsteady = self.hub.is_away = False
 
     async def _drained(self) -> None:
         assert self.trace is not None

@@ -128,7 +128,7 @@ async def take_over(folder: Path, stored: bytes, count: int) -> float:
     await store.close()
     assert after.snapshot is not None
     known = decode(after.snapshot)
-    # How far it got before it was stopped is not the question here; that it is fenced, and forgot nothing, is.
+    # How far it got before it was stopped is not the question: that it is fenced, and forgot nothing, is.
     assert known.epoch == 1
     assert min(len(known.objects), len(known.identities)) >= count
     return processor.at_s - source.began_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,7 @@ async def take_over(folder: Path, stored: bytes, count: int) -> float:
     return processor.at_s - source.began_s
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_the_next_owner_dispatches_within_two_seconds(
     tmp_path: Path, effort: Effort, figure: Callable[..., None]
@@ -147,7 +149,6 @@ async def test_the_next_owner_dispatches_within_two_seconds(
         (tmp_path / str(turn)).mkdir()
         took_s.append(await take_over(tmp_path / str(turn), stored, count))
 
-    # The quickest: other proofs run at the same time, and take what they want of the two cores.
     goal: tuple[Any, ...] = ("<=", 2) if effort is not Effort.SHORT else ()
     size = "1m" if count == 1_000_000 else f"{count // 1_000}k"
-    figure(f"recovery-{size}-objects", round(min(took_s), 3), "s", *goal)
+    figure(f"recovery-{size}-objects", round(statistics.median(took_s), 3), "s", *goal)

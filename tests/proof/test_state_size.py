@@ -29,6 +29,7 @@ STATED = 200_000
 """Objects and identities for which it is said how long a snapshot takes: the default caps."""
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize(
@@ -48,6 +49,7 @@ def test_a_million_of_them_fit_into_little_memory(
     figure(f"memory-per-{name}", round(int(done.stdout) / count, 1), "bytes", "<=", goal)
 
 
+@pytest.mark.alone
 async def test_a_snapshot_holds_the_event_loop_for_a_moment_only(
     effort: Effort, figure: Callable[..., None]
 ) -> None:

@@ -97,7 +97,7 @@ async def while_a_checkpoint_is_written(world: World, worker: Worker) -> None:
         holder.execute("ROLLBACK")
         holder.close()
 
-    asyncio.get_running_loop().call_later(world.rng.uniform(0.1, 1.5), let_go)
+    asyncio.get_running_loop().call_later(world.rng.uniform(0.1, 0.5), let_go)
 
 
 async def while_another_takes_over(world: World, worker: Worker) -> None:

@@ -25,6 +25,9 @@ class LeapingClock(SystemClock):
         self.looks += 1
         return super().now_ms() + self.ahead_ms
 
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_ms / 1_000
+
 
 async def test_time_that_was_slept_through_releases_nothing(bench):
     """What came meanwhile has not been read yet: that nothing came does not mean that nothing was there."""
@@ -45,6 +48,25 @@ async def test_time_that_was_slept_through_releases_nothing(bench):
         await it.until(lambda: len(recorder.handled) >= 2)
 
     assert recorder.ids == ["m-1", "m-2"]
+
+
+async def test_no_processor_is_blamed_for_time_that_was_slept_through(bench):
+    gate, clock = asyncio.Event(), LeapingClock()
+    recorder = Recorder(before=lambda _: gate.wait())
+    async with bench([running(recorder, deadline_s=30)], clock=clock) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(1)))
+        await it.until(lambda: len(recorder.attempts) == 1)
+        ticked = clock.looks + 4
+        await it.until(lambda: clock.looks >= ticked)
+        clock.ahead_ms = 60_000
+        ticked = clock.looks + 2
+        await it.until(lambda: clock.looks >= ticked)
+        gate.set()
+        await it.until(lambda: it.outcomes().get("handled") == 1)
+
+    assert recorder.attempts == [1]
+    assert it.engine.was_clean
 
 
 async def test_silence_of_a_hub_that_does_not_answer_releases_nothing(bench):

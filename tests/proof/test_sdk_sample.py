@@ -168,8 +168,11 @@ async def restart(world: World, samples: list[Sample]) -> None:
         await sample.start()
 
 
-async def perform(world: World, samples: list[Sample], events: int, crashes: int, rate_per_s: float) -> None:
-    """Send the trace; with crashes at even distances, and receivers that are away in between."""
+async def perform(world: World, samples: list[Sample], events: int, crashes: int, rate_per_s: float) -> int:
+    """Send the trace, with a crash from time to time, and receivers that are away once.
+
+    Gives the number of crashes.
+    """
     away_until_s = 0.0
     for receiver in (world.receiver, *(sample.receiver for sample in samples)):
         receiver.refuses = lambda: time.monotonic() < away_until_s
@@ -184,10 +187,24 @@ async def perform(world: World, samples: list[Sample], events: int, crashes: int
             await asyncio.sleep(max(0.0, began_s + count / rate_per_s - time.monotonic()))
             world.publish(message)
             sent += 1
-            if sent in crash_at:
+            if crash_at and sent >= crash_at[0] and are_at_work(world, samples):
+                del crash_at[0]
                 await restart(world, samples)
             elif sent == away_at:
                 away_until_s = time.monotonic() + AWAY_S
+    return crashes - len(crash_at)
+
+
+def are_at_work(world: World, samples: list[Sample]) -> bool:
+    """Whether a crash would hit work: of ours, and of the form of the sample that does not get stuck."""
+    at_work = [(world.receiver, world.workers[-1])]
+    at_work += [(each.receiver, each.workers[-1]) for each in samples if each.form == "logs"]
+    return all(
+        receiver.effects
+        and receiver.effects[-1].pid == worker.pid
+        and receiver.effects[-1].at_s > time.time() - 0.5
+        for receiver, worker in at_work
+    )
 
 
 @pytest.mark.slow
@@ -200,7 +217,7 @@ async def test_the_sdks_own_sample_loses_and_turns_round_what_we_do_not(
     async with contest(tmp_path, seed, blob_state) as (world, samples):
         await restart(world, samples)
         await world.until_reading(world.workers[-1], PARTITIONS)
-        await perform(world, samples, events, crashes, effort.pick(short=250, full=300, deep=300))
+        crashed = await perform(world, samples, events, crashes, effort.pick(short=250, full=300, deep=300))
         verdict = await world.settled()
         async with asyncio.TaskGroup() as tasks:
             for sample in samples:
@@ -208,6 +225,7 @@ async def test_the_sdks_own_sample_loses_and_turns_round_what_we_do_not(
         found = [await world.workers[-1].stop(), *await discrepancies(world, world.truth())]
         wrong = {sample.form: await sample.judged(world.truth()) for sample in samples}
         explain(world.trouble([*verdict.faults, *map(str, found)]))
+    figure("sdk-sample-crashes", crashed, "kills", ">=", 1)
     state_figures(figure, verdict, wrong)
     figure("inturn-unaccounted", len(found) - (found[0] == 0), "events", "==", 0)
 

@@ -62,17 +62,30 @@ class Storm:
         async with asyncio.TaskGroup() as leaving:
             while self.changes < weather.changes:
                 await asyncio.sleep(rng.uniform(*weather.pause_s))
-                self.changes += 1
-                # One that does not yet hear a signal would not leave but be killed by it.
-                ripe = [each for each in self.alive if each.hears_sigterm()]
                 joins = rng.random() < (WORKERS_MAX - len(self.alive)) / (WORKERS_MAX - 1)
-                if joins or len(self.alive) == 1 or not ripe:
+                who = None if joins else self.dispensable()
+                if who is None and len(self.alive) == WORKERS_MAX:
+                    continue
+                self.changes += 1
+                if who is None:
                     await self.join()
                 elif rng.random() < weather.killed:
-                    await self.kill(rng.choice(self.alive))
+                    await self.kill(who)
                 else:
-                    leaving.create_task(self.leave(rng.choice(ripe)))
+                    leaving.create_task(self.leave(who))
                     await asyncio.sleep(0)
+
+    def dispensable(self) -> Worker | None:
+        """Someone who can leave while another is at work.
+
+        On a busy machine a worker takes long to start. Nobody can take over where nobody is there; and one
+        that does not yet hear a signal would not leave but be killed by it.
+        """
+        at_work = [each for each in self.alive if each.owned()]
+        ripe = [
+            each for each in self.alive if each.hears_sigterm() and any(each is not one for one in at_work)
+        ]
+        return self.world.rng.choice(ripe) if ripe else None
 
     async def join(self) -> None:
         self.alive.append(await self.world.start())

@@ -306,8 +306,8 @@ class PartitionRunner:
     def _look_after(self, now_s: float) -> None:
         if now_s - self._looked_s < _TICK_S / 2:
             return
-        slept, self._looked_s = now_s - self._looked_s > 5 * _TICK_S, now_s
-        for lanes in () if slept else self._lanes:  # deadlines that passed meanwhile are carried out first
+        self._looked_s = now_s
+        for lanes in self._lanes:
             lanes.look(now_s)
         if self.lease.look(is_busy=self._is_moving):
             _log.error(

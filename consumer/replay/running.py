@@ -95,7 +95,7 @@ class Run:
     async def _end(self) -> None:
         self._count()
         self.tally.is_running = False
-        self.tally.was_killed |= not self.engine.was_clean
+        self.tally.was_killed |= not self.engine.was_clean or self.engine.given_up_unfinished > 0
         self.is_finished = await self._has_finished()
         if self.ledger is not None:
             await self.ledger.write(self.plan.id, self.tally, is_finished=self.is_finished)

@@ -109,7 +109,9 @@ class Engine:
         self._outcomes: Counter[str] = Counter()
         self._stale_skipped = [0] * len(parts.processors)
         self.was_clean = True
-        """Whether every drain finished what was in flight and stored the checkpoint."""
+        """Whether the stop, or the end of the source, cut nothing off and stored every checkpoint."""
+        self.given_up_unfinished = 0
+        """How often a partition was given back, on the way, with work cut off or not stored."""
 
     # Running.
 
@@ -129,6 +131,8 @@ class Engine:
             draining = tasks.create_task(self._is_draining.wait(), name="wait for drain")
             await asyncio.wait((reading, draining), return_when=asyncio.FIRST_COMPLETED)
             draining.cancel()
+            if not self._is_draining.is_set():  # the source has ended, and has given its partitions back
+                self.was_clean = not self.given_up_unfinished
             await self._drain()
             await self._parts.source.close()
             await asyncio.wait((reading,))
@@ -304,7 +308,7 @@ class Engine:
 
     async def _give_up(self, partition: str, *, lost: bool) -> None:
         if not lost:
-            self.was_clean = await self._retire(partition) and self.was_clean
+            self.given_up_unfinished += not await self._retire(partition)
             return
         runner = self._runners.pop(partition, None)
         if runner is not None:

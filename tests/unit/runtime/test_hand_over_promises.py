@@ -142,3 +142,20 @@ async def test_a_stop_right_after_the_last_effect_is_clean(bench, monkeypatch):
         await it.until(lambda: len(recorder.handled) == 5)
 
     assert it.engine.was_clean
+
+
+async def test_what_was_cut_off_when_a_partition_was_given_back_does_not_spoil_a_stop_much_later(bench):
+    gate = asyncio.Event()
+    recorder = Recorder(before=lambda _: gate.wait())
+    async with bench([running(recorder, deadline_s=60)], drain_timeout_s=0.2) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(1)))
+        await it.until(lambda: len(recorder.attempts) == 1)
+        await it.source.intake.revoked("0", lost=False)
+        assert it.engine.given_up_unfinished == 1
+        gate.set()
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(1)))
+        await it.until(lambda: recorder.ids == ["m-1"])
+
+    assert it.engine.was_clean

@@ -71,6 +71,9 @@ class Opening:
         try:
             async with asyncio.timeout(self._limit_s) as self._limit:
                 await self._open()
+        except asyncio.CancelledError:
+            cut([self._receiver])  # closing leaves a connection open that was just being made
+            raise
         except Exception:
             # The client would try again at once, and reads its certificates each time.
             self._limit = None

@@ -40,6 +40,8 @@ class Readings(msgspec.Struct):
     has_wishes: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     problems: dict[str, str] = {}
     """Partitions that cannot be read until somebody acts, and why."""
+    foreign: dict[str, int | None] = {}
+    """Partitions whose log is not the one of their checkpoint, and that checkpoint once it is known."""
     is_stopped: bool = False
     """Nothing new is handed over any more."""
 
@@ -67,10 +69,15 @@ class Lease:
         self.guard = ReceiveGuard(after)
         self.handing_over: asyncio.Task[Any] | None = None
         """The task in which a batch is being handed over."""
+        self.is_verified = asyncio.Event()
+        """The hub was asked, and the checkpoint belongs to its log."""
         self.is_lost = False
         """The hub or the store said that another owner has it."""
         self.is_over = False
         """It is being revoked: nothing is handed over any more."""
+        self.is_foreign = False
+        """What comes is from another log than what came before."""
+        self._newest_ms: int | None = None
         self.deliveries = 0
         self.heard_s = now_s
         self.opening: Opening | None = None
@@ -100,7 +107,16 @@ class Lease:
 
     def admit(self, batch: RawBatch, counts: PartitionCounts) -> RawBatch | None:
         """The part of a batch that is new; counts the rest and what never came."""
+        last = self.guard.last
         admitted = self.guard.admit(batch)
+        if admitted.redelivered and self._newest_ms is not None:
+            # What comes again was enqueued before; a number given anew, by a hub made anew, was not.
+            self.is_foreign = any(
+                number <= last and time_ms > self._newest_ms
+                for number, time_ms in zip(batch.sequence_numbers, batch.enqueued_times_ms, strict=True)
+            )
+        if admitted.batch is not None:
+            self._newest_ms = max(self._newest_ms or 0, *admitted.batch.enqueued_times_ms)
         self.deliveries += len(batch)
         counts.received += len(batch)
         counts.redelivered += admitted.redelivered

@@ -30,6 +30,8 @@ _WISHES_EVERY_S = 0.2
 _REST = 4
 """So many times as long as a round took nothing is asked: a question costs a connection, 50 ms of a core."""
 _POLL_AGAIN_S = 2.0
+_SHOWS_ITSELF_S = 1.0
+"""In this time the first event after a checkpoint usually shows that the hub has more than that."""
 _TURNS_MISSED_MAX = 3
 _LOOKS_MISSED_MAX = 3
 _ATTEMPT_S = 1.0
@@ -54,10 +56,53 @@ class Patrol:
         """When the hub last answered a question."""
         self._upkeep = Upkeep()
         self._partition_ids: set[str] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def verify(self, lease: Lease) -> None:
+        """Ask the hub whether a partition's checkpoint belongs to its log, while the link is being opened."""
+        if self._tasks is not None:
+            self._tasks.create_task(self._verify(lease))
+
+    async def _verify(self, lease: Lease) -> None:
+        """Nothing is handed over before this is through, unless what comes shows it by itself."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SHOWS_ITSELF_S):
+                await lease.is_verified.wait()
+        while not (lease.is_over or lease.is_verified.is_set()):
+            after = lease.guard.last
+            try:
+                told = await self._parts.inquiry.partition(lease.partition)
+            except SourceUnavailable:
+                await asyncio.sleep(_POLL_AGAIN_S)
+                continue
+            self._parts.readings.heard_of(lease.partition, told.newest)
+            if after <= told.newest:
+                lease.is_verified.set()
+                return
+            problem = (
+                f"its checkpoint ({after}) lies beyond the newest event ({told.newest}): "
+                "the hub was made anew, or the state belongs to another one"
+            )
+            self._tell(lease, problem)
+            await self._renew(lease)
+
+    def halt(self, lease: Lease, problem: str) -> None:
+        """Give up a partition whose log was found to be another one, until somebody has seen to it."""
+        if lease.is_over or self._tasks is None:
+            return
+        self._parts.readings.foreign[lease.partition] = None
+        self._tell(lease, f"{problem}. Move its checkpoint with `inturn checkpoint rewind`")
+        lease.is_over = True
+        self._tasks.create_task(self._renew(lease))
+
+    def _tell(self, lease: Lease, problem: str) -> None:
+        _log.error("A partition cannot be read.", partition=lease.partition, problem=problem)
+        self._parts.readings.problems[lease.partition] = problem
 
     async def run(self) -> None:
         """Walk until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             tasks.create_task(self._watch_ownership(tasks))
             tasks.create_task(self._poll())
             while True:

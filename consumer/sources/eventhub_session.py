@@ -39,6 +39,8 @@ from consumer.sources.eventhub_watchdog import HEARTBEAT_S
 
 _LETTING_GO_S = 5.0
 """A receiver that the client has not let go of after this is stuck, and the client is replaced."""
+_HALTED_INTERVALS = 3
+"""A partition that somebody has to see to is tried again after so many load balancing intervals."""
 _STOLEN = "amqp:link:stolen"
 
 _log = structlog.get_logger("inturn.eventhub")
@@ -76,6 +78,7 @@ class Session:
         self._over = asyncio.Event()
         self._is_closing = False
         self._never = asyncio.Event()
+        self._patrol = Patrol(parts, self)
         self.client: EventHubConsumerClient | None = None
         self.broken: SourceUnavailable | None = None
         """Why the client has to be replaced; None if the session was told to end."""
@@ -118,7 +121,7 @@ class Session:
 
     async def _watch(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            patrol = tasks.create_task(Patrol(self._parts, self).run())
+            patrol = tasks.create_task(self._patrol.run())
             await self._over.wait()
             patrol.cancel()
 
@@ -135,6 +138,8 @@ class Session:
     async def give_up(self, lease: Lease, *, lost: bool) -> None:
         """Revoke a partition and make the client let go of it."""
         await self._revoke(lease, lost=lost)
+        if not lost:
+            await self.ledger.release(lease.partition)
         if lease.task is not None:
             lease.task.cancel()
 
@@ -191,32 +196,39 @@ class Session:
                 partition=partition,
                 error=one_line(error),
             )
+            if not isinstance(error, FenceLost | StoreUnavailable):
+                # Somebody has to act. Meanwhile it stays ours, lest every replica tries in turn.
+                await asyncio.sleep(_HALTED_INTERVALS * self._parts.settings.load_balancing_interval_s)
             # The client would read on after any other error. This makes it close and release the partition.
             raise asyncio.CancelledError from error
         self._readings.problems.pop(partition, None)
         assert self.client is not None
-        self.leases[partition].opening = open_patiently(self.client, partition, ANSWER_TIMEOUT_S)
+        lease = self.leases[partition]
+        lease.opening = open_patiently(self.client, partition, ANSWER_TIMEOUT_S)
+        self._patrol.verify(lease)
 
     async def _assign(self, partition: str) -> Checkpoint:
-        told = await self._parts.inquiry.partition(partition)
+        told = None
+        if partition in self._readings.problems:
+            # It was found not to belong to the hub's log: this time it is looked at first.
+            told = await self._parts.inquiry.partition(partition)
         try:
             after = await self._intake.assigned(partition, start=self.ledger.start_of(partition))
         except asyncio.CancelledError:
             await self._intake.revoked(partition, lost=True)
             raise
-        if after.sequence_number > told.newest:
-            told = await self._parts.inquiry.partition(partition)
-        self._readings.heard_of(partition, told.newest)
         problem = None
-        if after.sequence_number > told.newest:
-            problem = (
-                f"its checkpoint ({after.sequence_number}) lies beyond the newest event ({told.newest}): "
-                "the hub was made anew, or the state belongs to another one"
-            )
-            if self._readings.problems.get(partition) != problem:
-                _log.error("A partition cannot be read.", partition=partition, problem=problem)
-                self._readings.problems[partition] = problem
-        elif self.ledger.begin_of(partition).sequence_number > after.sequence_number:
+        foreign = self._readings.foreign
+        if partition in foreign:
+            # Until an operator has moved the checkpoint it stays that of another log.
+            foreign[partition] = after.sequence_number if foreign[partition] is None else foreign[partition]
+            if foreign[partition] == after.sequence_number:
+                problem = self._readings.problems[partition]
+            else:
+                del foreign[partition]
+        if problem is None and told is not None and after.sequence_number > told.newest:
+            problem = self._readings.problems[partition]
+        elif problem is None and self.ledger.begin_of(partition).sequence_number > after.sequence_number:
             problem = "its checkpoint was moved back while it was being taken"
         if problem is not None:
             await self._intake.revoked(partition, lost=False)
@@ -279,6 +291,13 @@ class Session:
             await self._hand_over(lease, context, events)
 
     async def _hand_over(self, lease: Lease, context: PartitionContext, events: list[EventData]) -> None:
+        if (events[-1].sequence_number or 0) > lease.guard.last:
+            lease.is_verified.set()  # the hub has more than the checkpoint: there is no need to ask it
+        lease.handing_over = asyncio.current_task()
+        try:
+            await lease.is_verified.wait()
+        finally:
+            lease.handing_over = None
         told = context.last_enqueued_event_properties or {}
         newest = told.get("sequence_number")
         if newest is not None:
@@ -288,6 +307,9 @@ class Session:
             self._readings.of(lease.partition),
         )
         lease.progressed(newest, self._now_s())
+        if lease.is_foreign:
+            self._patrol.halt(lease, "sequence numbers came again with later events: the hub was made anew")
+            await self._never.wait()
         if batch is None:
             return
         if self._readings.is_stopped:

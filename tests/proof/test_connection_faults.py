@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
 import pytest
+from harness.beacons import beacons, until_handled_anew
 from harness.books import discrepancies
 from harness.proxy import FaultProxy, Way, open_proxy
 from harness.verdict import Verdict
 from harness.worlds import HUB, Worker, World, open_world
 
-from consumer.samples.trace import TOPICS
-
 PARTITIONS = 4
 RATE_PER_S = 20.0
-BEACONS_PER_S = 5.0
-"""Of each partition: events about objects of their own, so that there is always something to handle."""
 RESUMES_WITHIN_S = 10.0
-GIVE_UP_S = 60.0
 OUTAGE_S = 25.0
 
 
@@ -85,58 +78,6 @@ class Life:
     verdict: Verdict = field(default_factory=Verdict)
     discrepancies: list[str] = field(default_factory=list)
     code: int | None = None
-
-
-def beacon() -> bytes:
-    """An event about an object of its own."""
-    name = uuid.uuid4().hex
-    event = {
-        "id": name,
-        "topic": next(topic for topic in TOPICS if "Microsoft.Storage" in topic),
-        "subject": f"/blobServices/default/containers/beacons/blobs/{name}",
-        "eventType": "Microsoft.Storage.BlobCreated",
-        "eventTime": datetime.now(UTC).isoformat(),
-        "dataVersion": "1",
-        "metadataVersion": "1",
-        "data": {},
-    }
-    return json.dumps([event]).encode()
-
-
-@asynccontextmanager
-async def beacons(world: World) -> AsyncIterator[None]:
-    """Send steadily to every partition for as long as the block lasts."""
-
-    async def send() -> None:
-        while True:
-            for partition in range(PARTITIONS):
-                world.hub.publish(HUB, beacon(), partition=str(partition))
-            await asyncio.sleep(1 / BEACONS_PER_S)
-
-    async with asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(send())
-        try:
-            yield
-        finally:
-            sending.cancel()
-
-
-async def until_handled_anew(world: World) -> float:
-    """Wait until every partition has handled an event that is sent from now on; gives how long it took."""
-    began_s = time.monotonic()
-    ends = {
-        str(number): len(world.hub.log(HUB, str(number))) for number in range(PARTITIONS)
-    }  # nothing is trimmed, so the length is the next sequence number
-    seen = len(world.receiver.effects)
-    missing = set(ends)
-    while missing and time.monotonic() - began_s < GIVE_UP_S:
-        await asyncio.sleep(0.02)
-        effects = world.receiver.effects
-        for effect in effects[seen:]:
-            if effect.position.sequence_number >= ends[effect.position.partition]:
-                missing.discard(effect.position.partition)
-        seen = len(effects)
-    return time.monotonic() - began_s
 
 
 async def suffer(life: Life, fault: Fault, where: str) -> None:

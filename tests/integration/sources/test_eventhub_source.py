@@ -165,6 +165,8 @@ async def test_a_partition_of_which_the_intake_lost_the_fence_is_given_up_and_ta
     assert intake.numbers == {"0": [0, 1, 2, 3, 4]}
 
 
+# The look for the group is still under way, and the client leaves a connection that is being made open.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_partition_that_the_hub_gained_is_read(make_source, running, intake, until):
     few, many = (LocalHubSettings(hubs=(HubSettings(name="events", partitions=n),)) for n in (1, 2))
     async with LocalHub(few) as hub:

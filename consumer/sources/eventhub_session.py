@@ -82,6 +82,7 @@ class Session:
         self.client: EventHubConsumerClient | None = None
         self.broken: SourceUnavailable | None = None
         """Why the client has to be replaced; None if the session was told to end."""
+        self._bug: Exception | None = None
 
     def end(self) -> None:
         """Give every partition back, in good order, and end."""
@@ -93,7 +94,7 @@ class Session:
         self._over.set()
 
     async def run(self) -> None:
-        """Read until `end` or `fail`."""
+        """Read until `end` or `fail`. Raises what nobody foresaw, as it must end the process."""
         settings = self._parts.settings
         self.client = make_client(
             settings, self._parts.address, self.credential, self.ledger, self.ledger.tempo.expire_s
@@ -118,6 +119,8 @@ class Session:
                     await self._give_up_all()
         finally:
             await self.ledger.give_back()
+        if self._bug is not None:
+            raise self._bug
 
     async def _watch(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -200,6 +203,10 @@ class Session:
                 # Somebody has to act. Meanwhile it stays ours, lest every replica tries in turn.
                 await asyncio.sleep(_HALTED_INTERVALS * self._parts.settings.load_balancing_interval_s)
             # The client would read on after any other error. This makes it close and release the partition.
+            raise asyncio.CancelledError from error
+        except Exception as error:  # a bug: the client would log it and try again for ever
+            self._bug = self._bug or error
+            self._over.set()
             raise asyncio.CancelledError from error
         self._readings.problems.pop(partition, None)
         assert self.client is not None

@@ -205,8 +205,8 @@ class Patrol:
 
     async def _poll(self) -> None:
         while True:
-            await self._ask_for_newest()
-            poll_at_s = self._now_s() + self._poll_every_s
+            is_answered = await self._ask_for_newest()
+            poll_at_s = self._now_s() + (self._poll_every_s if is_answered else _POLL_AGAIN_S)
             while (wait_s := poll_at_s - self._now_s()) > 0:
                 try:
                     async with asyncio.timeout(wait_s):
@@ -227,7 +227,12 @@ class Patrol:
 
     async def _ask(self, lease: Lease) -> None:
         asked_ms = time.time_ns() // 1_000_000
+        last = lease.guard.last
         told = await self._parts.inquiry.partition(lease.partition)
+        if told.newest < last:
+            came = f"its newest event is {told.newest}, and {last} has come already"
+            self.halt(lease, f"the hub was made anew: {came}")
+            return
         self._parts.readings.heard_of(lease.partition, told.newest)
         self._parts.readings.asked_ms[lease.partition] = asked_ms
         lease.look_at(None if told.is_empty else told.newest, self._now_s())

@@ -162,7 +162,8 @@ class Patrol:
                 case Condition.WORN:
                     _log.info("A long-lived link is opened anew.", partition=lease.partition)
                     tasks.create_task(self._renew(lease))
-        if silent:
+        # Links that wait for their turn are late by our own doing; a question is one more connection.
+        if silent and not self._session.credential.waiting:
             await self._ask_after(silent, tasks)
 
     def _judge(self, lease: Lease) -> Condition:
@@ -193,8 +194,7 @@ class Patrol:
             silent_s = now_s - lease.signs(is_waiting_for_us=False).heard_s
             if lease.opening is not None and silent_s < ANSWER_TIMEOUT_S:
                 # It may have begun while the hub was away, and would wait until its time is up.
-                if not self._session.credential.waiting:
-                    lease.opening.abandon(after_s=_ATTEMPT_S + slowness_s)
+                lease.opening.abandon(after_s=_ATTEMPT_S + slowness_s)
             elif silent_s > SILENCE_S + slowness_s:
                 _log.warning("A receiver cannot connect; it is opened anew.", partition=lease.partition)
                 tasks.create_task(self._renew(lease))

@@ -62,9 +62,9 @@ class EventHubSource(EventHubConnection, GapPolicy):
     load_balancing_interval_s: float = Field(default=3.0, ge=1, le=300)
     """How fast partitions change hands, in seconds.
 
-    A third of it, or a sixth beside other replicas: between two looks at who owns what (a listing of the store).
-    Twice: between two renewals (a write for each partition). Six times: until the
-    partitions of a replica that was killed go to others.
+    A third of it, or a sixth beside other replicas: between two looks at who owns what, a listing each.
+    Twice: between two renewals, a write for each partition. Six times: until the partitions of a replica
+    that was killed go to others.
     """
     idle_timeout_s: float = Field(default=6.0, ge=5, le=600)
     """Seconds without a sign of life after which a connection is given up and opened anew."""

@@ -77,8 +77,8 @@ class EventHubSource:
         self._ended = asyncio.Event()
         self._ended.set()
         self._refusal: Refused | None = None
-        self.trouble: str | None = None
-        """What keeps it from reading anything at all just now."""
+        self._trouble: str | None = None
+        """Why the hub cannot be reached."""
 
     def __repr__(self) -> str:
         return f"EventHubSource({self.address}/{self.address.hub}, {self._settings.consumer_group})"
@@ -105,6 +105,13 @@ class EventHubSource:
     def problems(self) -> dict[str, str]:
         """Partitions that cannot be read until somebody acts, and why."""
         return dict(self._readings.problems)
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from reading just now, or from taking what it should read."""
+        if self._trouble is not None or self._session is None:
+            return self._trouble
+        return self._session.ledger.trouble
 
     async def probe(self) -> HubDescription:
         """Ask the hub about itself, once. Raises `SourceUnavailable`: one line that says what is wrong."""
@@ -167,10 +174,10 @@ class EventHubSource:
                 wait_s = backoff.next_s()
                 if time.monotonic() + wait_s > deadline_s:
                     raise
-                self.trouble = str(error)
+                self._trouble = str(error)
                 _log.warning("The event hub does not answer yet; trying again.", error=str(error))
             else:
-                self.trouble = None
+                self._trouble = None
                 return partition
             if await self._closed_within(wait_s):
                 return None
@@ -208,19 +215,19 @@ class EventHubSource:
         is_refused = isinstance(error, Refused)
         tell = _log.error if is_refused else _log.warning
         tell("The event hub cannot be read; trying again until it can.", error=str(error))
-        told = self.trouble = str(error)
+        told = self._trouble = str(error)
         patient = Backoff(limit_s=_REFUSED_RETRY_S)
         while not await self._closed_within((patient if is_refused else backoff).next_s()):
             try:
                 await inquiry.partition_ids()
             except SourceUnavailable as later:
-                self.trouble = str(later)
+                self._trouble = str(later)
                 is_refused = isinstance(later, Refused)
                 if is_refused and str(later) != told:
                     told = str(later)
                     _log.error("The event hub refuses us.", error=told)
                 continue
-            self.trouble = None
+            self._trouble = None
             _log.info("The event hub answers again.", away_s=round(time.monotonic() - since_s, 1))
             return
 

@@ -80,6 +80,13 @@ class OwnershipLedger(CheckpointStore):
         """Set at every look."""
         self.turned_s = time.monotonic()
         """When the client last asked for a turn, or got one."""
+        self.trouble: str | None = None
+        """Why partitions cannot be shared out or taken; None after a whole turn in which they could."""
+        self._has_failed = False
+
+    def failed(self, why: str) -> None:
+        """Say what went wrong in this turn."""
+        self.trouble, self._has_failed = why, True
 
     def start_of(self, partition: str) -> Checkpoint | None:
         """Where to begin if nothing is stored; None means at the earliest event."""
@@ -125,6 +132,9 @@ class OwnershipLedger(CheckpointStore):
         """What the store has, as the client is to see it, when a turn is due."""
         self._group = (fully_qualified_namespace, eventhub_name, consumer_group)
         self.turned_s = time.monotonic()
+        if not self._has_failed:
+            self.trouble = None
+        self._has_failed = False
         await self._until_due()
         self.turned_s = time.monotonic()
         await self.look()

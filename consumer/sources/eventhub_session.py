@@ -199,6 +199,8 @@ class Session:
                 partition=partition,
                 error=one_line(error),
             )
+            if isinstance(error, StoreUnavailable):
+                self.ledger.failed(f"partition {partition} cannot be taken: {one_line(error)}")
             if not isinstance(error, FenceLost | StoreUnavailable):
                 # Somebody has to act. Meanwhile it stays ours, lest every replica tries in turn.
                 await asyncio.sleep(_HALTED_INTERVALS * self._parts.settings.load_balancing_interval_s)
@@ -265,6 +267,7 @@ class Session:
             # Ours come from the store, which says itself what is wrong with it.
             is_ours = isinstance(error, InturnError)
             told = error if is_ours else explain(error, self._parts.settings, self._parts.address)
+            self.ledger.failed(f"partitions cannot be shared out: {one_line(told)}")
             _log.warning(
                 "Partitions could not be shared out; it is tried again at the next turn.",
                 error=one_line(told),

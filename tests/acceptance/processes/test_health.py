@@ -6,6 +6,7 @@ import json
 import signal
 import sqlite3
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -106,6 +107,18 @@ def test_metrics_and_status_add_up_to_what_was_sent(inturn, hub, configure, arch
     assert running.end(signal.SIGTERM) == 0
 
 
+@contextmanager
+def holding(path):
+    """Hold a database so that nobody else can write."""
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
+    finally:
+        database.close()
+
+
 @pytest.mark.slow
 def test_a_partition_whose_state_is_damaged_is_named_and_the_others_go_on(
     inturn, hub, configure, archive, tell, eventually, tmp_path
@@ -119,7 +132,8 @@ def test_a_partition_whose_state_is_damaged_is_named_and_the_others_go_on(
     partition, *_ = {line["partition"] for line in archive.lines()}
     lost = [line["id"] for line in archive.lines() if line["partition"] == partition]
     with sqlite3.connect(tmp_path / "state.sqlite") as database:
-        database.execute("UPDATE checkpoints SET snapshot = ? WHERE partition = ?", (DAMAGED, partition))
+        for table in ("checkpoints", "kept_states"):
+            database.execute(f"UPDATE {table} SET snapshot = ? WHERE partition = ?", (DAMAGED, partition))
     database.close()
 
     again = inturn.start("run", "-c", config).until_owning(3)
@@ -147,20 +161,37 @@ def test_a_store_that_is_away_is_told_and_waited_for(
     inturn, hub, configure, archive, tell, eventually, tmp_path
 ):
     state = {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.2}
-    config = configure(hub, state=state)
+    config = configure(hub, state=state, source=hub.source(load_balancing_interval_s=3))
     running = inturn.start("run", "-c", config).until_owning(4)
-    with sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None) as database:
-        database.execute("BEGIN IMMEDIATE")
+    with holding(tmp_path / "state.sqlite"):
         hub.send(tell().lines)
         refused = eventually(lambda: (answer := running.ask("/readyz")).code == 503 and answer, "not ready")
         assert all("another process holds it" in reason for reason in refused.json()["reasons"])
         assert running.ask("/livez").code == 200
-        database.execute("ROLLBACK")
-    database.close()
     eventually(lambda: running.ask("/readyz").code == 200, "it is ready again")
     archive.until(100)
     assert running.end(signal.SIGTERM) == 0, running.errors
     assert len(archive.ids()) == 100
+
+
+@pytest.mark.slow
+def test_partitions_that_were_given_up_for_a_store_that_is_away_are_missed_and_come_back(
+    inturn, hub, configure, archive, tell, eventually, tmp_path
+):
+    """With a short interval trust ends after five seconds; nobody must call that ready."""
+    state = {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.2}
+    config = configure(hub, state=state)
+    running = inturn.start("run", "-c", config).until_owning(4)
+    with holding(tmp_path / "state.sqlite"):
+        hub.send(tell().lines)
+        eventually(lambda: not running.status()["partitions"], "it has given its partitions up")
+        refused = eventually(lambda: (answer := running.ask("/readyz")).code == 503 and answer, "not ready")
+        assert all("another process holds it" in reason for reason in refused.json()["reasons"])
+        assert inturn("status", "--url", running.url).returncode == 1
+    running.until_owning(4)
+    eventually(lambda: running.ask("/readyz").code == 200, "it is ready again")
+    archive.until(100)
+    assert running.end(signal.SIGTERM) == 0, running.errors
 
 
 def test_nobody_at_the_admin_port_is_temporary(inturn, hub):

@@ -25,7 +25,7 @@ demo: $(PACKAGES) ## see it work, without Azure: awkward events, and the truth b
 
 test: check $(NODE_MODULES) ## run every check and every test
 	@echo "Tests, four at a time: most of them wait."
-	@$(PYTEST) -n 4 $(PYTEST_FLAGS)
+	@$(PYTEST) -n 4 --maxschedchunk 1 $(PYTEST_FLAGS)
 
 prove: $(NODE_MODULES) ## kill, freeze, cut and simulate for half an hour; a line for every figure
 	@$(call proofs,full)
@@ -39,7 +39,7 @@ PYTEST = INTURN_REQUIRE_AZURITE=1 INTURN_NODE_MODULES="$(CURDIR)/$(VENV)/node_mo
 define proofs
 	failed=0; \
 	$(PYTEST) tests/simulation tests/proof --effort $(1) --seed $(SEED) -m alone $(PYTEST_FLAGS) || failed=1; \
-	$(PYTEST) tests/simulation tests/proof --effort $(1) --seed $(SEED) -m "not alone" -n 3 --dist worksteal $(PYTEST_FLAGS) || failed=1; \
+	$(PYTEST) tests/simulation tests/proof --effort $(1) --seed $(SEED) -m "not alone" -n 3 --maxschedchunk 1 $(PYTEST_FLAGS) || failed=1; \
 	exit $$failed
 endef
 

@@ -235,6 +235,7 @@ def _ask(url: str) -> Any:
 
 
 @pytest.mark.timeout(1_000)
+@pytest.mark.slow
 async def test_a_replay_releases_what_the_live_run_released(tmp_path, figure, effort, seed):
     events = effort.pick(short=5_000, full=100_000, deep=1_000_000)
     trace = plan(seed, events)

@@ -10,6 +10,7 @@ _PARTS = 8
 """Processes that share the steps out."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_nothing_is_lost_or_out_of_turn_at_whichever_step_it_is_killed(
     effort: Effort, seed: int, figure: State

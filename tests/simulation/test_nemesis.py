@@ -12,6 +12,7 @@ KINDS = ("lost", "out-of-order", "unaccounted", "repeated", "checkpoint", "lease
 """What a run can show to be wrong; the goal of each is 0."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_nothing_is_lost_or_out_of_turn_whatever_dies(effort: Effort, seed: int, figure: State) -> None:
     asked = os.environ.get("INTURN_SIMULATED_RUNS")

@@ -13,6 +13,7 @@ from simulation.seeded_bugs import Bug, Change, DoesNotFit, hunt, plant, read_bu
 BUGS = read_bugs()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_a_planted_bug_is_noticed(effort: Effort, seed: int, figure: State) -> None:
     chosen = random.Random(seed).sample(BUGS, effort.pick(short=3, full=len(BUGS), deep=len(BUGS)))

@@ -34,10 +34,17 @@ def test_a_figure_that_meets_its_goal_is_printed(run) -> None:
 
 
 def test_a_figure_that_misses_its_goal_is_printed_and_fails_the_run(run) -> None:
-    result = run("def test_it(figure):\n    figure('resume-p99', 10.5, 's', '<=', 10)")
+    result = run("def test_it(figure):\n    figure('resume-p99', 10.5, 's', '<=', 10)", "--effort", "full")
 
     assert result.ret == 1
     assert "figure resume-p99 10.5 s goal <= 10" in result.outlines
+
+
+def test_times_have_no_goals_in_the_short_form(run) -> None:
+    result = run("def test_it(figure):\n    figure('resume-p99', 10.5, 's', '<=', 10)")
+
+    assert result.ret == 0
+    assert "figure resume-p99 10.5 s" in result.outlines
 
 
 def test_a_figure_without_a_goal_is_only_told(run) -> None:

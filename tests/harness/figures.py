@@ -4,8 +4,8 @@
 ``--seed`` begins another series of random runs; the same seed gives the same series.
 
 A figure is printed at the end of the run, one line each, whether its goal was met or not:
-``figure NAME VALUE UNIT goal OP VALUE``. A test that misses a goal fails once it is through. In the short form
-times have no goals: a build server is as slow as it likes.
+``figure NAME VALUE UNIT goal OP VALUE``. A test that misses a goal fails once it is through. In the short
+form times have no goals: a build server is as slow as it likes.
 """
 
 from __future__ import annotations

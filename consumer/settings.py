@@ -66,8 +66,11 @@ class EventHubSource(EventHubConnection, GapPolicy):
     Twice: between two renewals, a write for each partition. Six times: until the partitions of a replica
     that was killed go to others.
     """
-    idle_timeout_s: float = Field(default=6.0, ge=5, le=600)
-    """Seconds without a sign of life after which a connection is given up and opened anew."""
+    idle_timeout_s: float = Field(default=10.0, ge=10, le=600)
+    """Seconds without a sign of life after which a connection is given up and opened anew.
+
+    The service refuses connections that ask for signs of life too often; ten seconds it is known to take.
+    """
     stall_after_s: float = Field(default=30.0, ge=5, le=3_600)
     """Seconds without an event, though the hub has newer ones, after which a partition is opened anew."""
     connect_timeout_s: float = Field(default=60.0, ge=1, le=600)

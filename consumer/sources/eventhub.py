@@ -21,7 +21,7 @@ D6   A hub that accepts and says nothing hangs a partition for ever, and its own
      polled on a connection of its own: a partition that lags and gets nothing is opened anew, a client
      that does not let go is replaced, and questions have an enforced time limit.
 D7   A black hole is not noticed. — `idle_timeout_s` is always set, and short: an idle hub has to say so every
-     3 s. Behind it stands the watch of D6.
+     5 s. Behind it stands the watch of D6.
 D8   Receivers keep a tag of every delivery. — They are cleared twice a second; with a release of the client
      that we do not know, the link is renewed after four million deliveries instead.
 D9   Closing cancels what runs. — `stop` hands over nothing new and keeps the ownership; `close` revokes every

@@ -50,8 +50,8 @@ class EventHubSettings:
     """Messages the client fetches ahead, per partition; no more than `PREFETCH_MAX` are."""
     batch_max: int = 300
     idle_timeout_s: float = 10
-    """A connection on which nothing was heard for so long is given up. The service refuses connections that ask
-    for too little; that it takes ten seconds is known from the client's own tests against it."""
+    """A connection on which nothing was heard for so long is given up. The service refuses connections that
+    ask for too little; that it takes ten seconds is known from the client's own tests against it."""
     load_balancing_interval_s: float = 3
     """Replicas look at who owns what three times in it, renew what is theirs every second one, and take what
     was not renewed for six."""

@@ -7,6 +7,7 @@ a receiver hangs.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -24,6 +25,10 @@ from consumer.sources.eventhub_settings import Address, EventHubSettings
 
 QUESTIONS_MAX = 8
 """Questions asked at the same time."""
+_ANSWER_SOON_S = 4.0
+"""How long an answer is waited for at first; after each that did not come twice as long, to the limit."""
+_USUAL_TIMES = 3
+"""An answer may take so many times as long as the one before."""
 _FIRST_EVENT_TIMEOUT_S = 5.0
 _GROUP_TIMEOUT_S = 3.0
 
@@ -60,6 +65,7 @@ class Inquiry:
         self._address = address
         self._client = make_asking_client(settings, address)
         self._at_once = asyncio.Semaphore(QUESTIONS_MAX)
+        self._answer_within_s = _ANSWER_SOON_S
 
     async def close(self) -> None:
         """Let go of the client; it keeps no connection between questions."""
@@ -158,9 +164,17 @@ class Inquiry:
         return found[0] if found else None
 
     async def _ask(self, question: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Ask, on a connection of its own. One that hangs is given up soon; a slow hub is given more time."""
+        limit_s = self._answer_within_s
         try:
             async with self._at_once:
                 await knock(self._settings, self._address)
-                return await within(ANSWER_TIMEOUT_S, question)
+                began_s = time.monotonic()
+                answer = await within(limit_s, question)
         except (EventHubError, AzureError, OSError, ValueError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                self._answer_within_s = min(2 * limit_s, ANSWER_TIMEOUT_S)
             raise explain(error, self._settings, self._address) from error
+        usual_s = _USUAL_TIMES * (time.monotonic() - began_s)
+        self._answer_within_s = min(max(_ANSWER_SOON_S, usual_s), ANSWER_TIMEOUT_S)
+        return answer

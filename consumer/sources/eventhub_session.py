@@ -237,8 +237,10 @@ class Session:
                 del foreign[partition]
         if problem is None and told is not None and after.sequence_number > told.newest:
             problem = self._readings.problems[partition]
-        elif problem is None and self.ledger.begin_of(partition).sequence_number > after.sequence_number:
-            problem = "its checkpoint was moved back while it was being taken"
+        if problem is None and self.ledger.begin_of(partition).sequence_number > after.sequence_number:
+            # The client would begin too late: what it has read is from before the state was mended.
+            await self._intake.revoked(partition, lost=False)
+            raise FenceLost(f"Partition {partition}: its checkpoint was moved back while it was being taken.")
         if problem is not None:
             await self._intake.revoked(partition, lost=False)
             raise SourceUnavailable(f"Partition {partition}: {problem}.")

@@ -27,7 +27,7 @@ test: check $(NODE_MODULES) ## run every check and every test
 	@echo "Tests, four at a time: most of them wait."
 	@$(PYTEST) -n 4 --maxschedchunk 1 $(PYTEST_FLAGS)
 
-prove: $(NODE_MODULES) ## kill, freeze, cut and simulate for half an hour; a line for every figure
+prove: $(NODE_MODULES) ## kill, freeze, cut and simulate for twenty minutes; a line for every figure
 	@$(call proofs,full)
 
 prove-deep: $(NODE_MODULES) ## the same without a bound on time

@@ -230,8 +230,9 @@ class Patrol:
         last = lease.guard.last
         told = await self._parts.inquiry.partition(lease.partition)
         if told.newest < last:
-            came = f"its newest event is {told.newest}, and {last} has come already"
-            self.halt(lease, f"the hub was made anew: {came}")
+            if lease.is_verified.is_set():  # until then it is the checkpoint that lies beyond: see `verify`
+                came = f"its newest event is {told.newest}, and {last} has come already"
+                self.halt(lease, f"the hub was made anew: {came}")
             return
         self._parts.readings.heard_of(lease.partition, told.newest)
         self._parts.readings.asked_ms[lease.partition] = asked_ms

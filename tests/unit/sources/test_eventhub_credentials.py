@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.sources.eventhub_credentials import Pace, PacedCredential, SignatureCredential, credential_of
+from consumer.sources.eventhub_credentials import (
+    WAIT_MAX_S,
+    Pace,
+    PacedCredential,
+    SignatureCredential,
+    credential_of,
+)
 from consumer.sources.eventhub_settings import EventHubSettings
 
 
@@ -17,11 +23,22 @@ def test_in_no_stretch_of_time_are_there_more_turns_than_the_pace_allows(steps, 
     pace, now, turns = Pace(burst=burst, per_second=per_second), 0.0, []
     for step in steps:
         now += step
-        turns.append(now + pace.wait_s(now))
+        wait_s = pace.wait_s(now)
+        if wait_s >= WAIT_MAX_S:
+            break  # From here on nobody waits for the pace any more: the next test.
+        turns.append(now + wait_s)
     assert turns == sorted(turns)
     for first in range(len(turns)):
         for last in range(first, len(turns)):
             assert last - first + 1 <= burst + (turns[last] - turns[first]) * per_second + 1e-6
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=60), st.sampled_from([0.5, 1, 2, 10]))
+def test_nobody_waits_longer_than_the_limit(steps, per_second):
+    pace, now = Pace(burst=1, per_second=per_second), 0.0
+    for step in steps:
+        now += step
+        assert 0 <= pace.wait_s(now) <= WAIT_MAX_S + 1e-6
 
 
 def test_nobody_waits_within_the_burst():

@@ -6,7 +6,9 @@ handled before that is stored, a crash in between would try the first one again,
 
 from __future__ import annotations
 
-Key = tuple[int, int]
+from consumer.core.flights import Flight
+
+Key = tuple[Flight, int]
 """Ticket and processor."""
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from consumer.core.decode import Rejection
+from consumer.core.flights import Flight
 from consumer.core.snapshot import Snapshot
 from consumer.events import Event, Reason
 
@@ -17,13 +18,14 @@ class Dispatch(msgspec.Struct, frozen=True):
     processor: int
     """Index in the pipeline's list of processors."""
     events: list[Event]
-    tickets: list[int]
+    tickets: list[Flight]
+    """To be given back with the result; nothing in them concerns anybody but the pipeline."""
 
 
 class Letter(NamedTuple):
     """What to put aside. The shell adds the time and the partition's full name."""
 
-    ticket: int
+    ticket: Flight
     processor: int
     """Index of the processor that failed; -1 if none was to see it."""
     subject: Event | Rejection
@@ -42,7 +44,7 @@ class StoreCheckpoint(msgspec.Struct, frozen=True):
     """Store the checkpoint and the state in one write, then say so with `Stored`. One at a time."""
 
     snapshot: Snapshot
-    settles: list[tuple[int, int]]
+    settles: list[tuple[Flight, int]]
     """Tickets and processors whose failures are in the dead letters and in this snapshot: what follows them
     in their lanes must not begin before it is stored, or a crash could try them again afterwards."""
 

@@ -78,7 +78,6 @@ class Router:
 class Flight(msgspec.Struct, eq=False):
     """One event, or one rejection on its way to the dead letters."""
 
-    ticket: int
     slot: Slot
     index: int
     """Of the element in the message."""
@@ -127,30 +126,27 @@ def bits(mask: int) -> tuple[int, ...]:
 
 
 class FlightTable:
-    """Everything in flight, by ticket and by identity."""
+    """Everything in flight, by identity as well."""
 
     def __init__(self) -> None:
-        self._by_ticket: dict[int, Flight] = {}
+        self._all: dict[Flight, None] = {}
         self._by_identity: dict[bytes, list[Flight]] = {}
 
     def __len__(self) -> int:
-        return len(self._by_ticket)
+        return len(self._all)
 
     def __iter__(self) -> Iterator[Flight]:
-        return iter(self._by_ticket.values())
-
-    def __getitem__(self, ticket: int) -> Flight:
-        return self._by_ticket[ticket]
+        return iter(self._all)
 
     def add(self, flight: Flight) -> None:
         """Note that an event is in flight; one with a fingerprint can be found as a twin."""
-        self._by_ticket[flight.ticket] = flight
+        self._all[flight] = None
         if flight.print is not None:
             self._by_identity.setdefault(flight.print.identity, []).append(flight)
 
     def discard(self, flight: Flight) -> None:
         """Note that an event is resolved."""
-        if self._by_ticket.pop(flight.ticket, None) is None or flight.print is None:
+        if self._all.pop(flight, flight) is flight or flight.print is None:
             return
         twins = self._by_identity[flight.print.identity]
         twins.remove(flight)

@@ -15,7 +15,7 @@ class Outbox:
     def __init__(self, processors: Sequence[ProcessorPlan]) -> None:
         self._queue_max = [plan.queue_max for plan in processors]
         self._outstanding = [0] * len(processors)
-        self._columns: list[tuple[list[Event], list[int]]] = [([], []) for _ in processors]
+        self._columns: list[tuple[list[Event], list[Flight]]] = [([], []) for _ in processors]
         self._letters: list[Letter] = []
         self._letters_out = 0
 
@@ -24,7 +24,7 @@ class Outbox:
         for index in bits(mask):
             events, tickets = self._columns[index]
             events.append(event)
-            tickets.append(flight.ticket)
+            tickets.append(flight)
             self._outstanding[index] += 1
 
     def put_aside(self, letter: Letter) -> None:

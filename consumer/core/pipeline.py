@@ -66,7 +66,6 @@ class Pipeline:
         self._delivers_stale = sum(1 << i for i, plan in enumerate(processors) if plan.delivers_stale)
         self._flights = FlightTable()
         self._outbox = Outbox(processors)
-        self._next_ticket = 0
         self._now_ms = 0
         self._is_dirty = False
         self._is_storing = False
@@ -85,12 +84,16 @@ class Pipeline:
         match stimulus:
             case stimuli.Received():
                 self._receive(stimulus.batch, stimulus.now_ms)
+            case stimuli.Handled():
+                for flight in stimulus.tickets:
+                    flight.handled = True
+                    self._done_by(flight, stimulus.processor)
             case stimuli.Resolved():
                 for result in stimulus.results:
                     self._resolve(result)
             case stimuli.DeadLettered():
-                for ticket, processor in stimulus.letters:
-                    self._put_aside(ticket, processor)
+                for flight, processor in stimulus.letters:
+                    self._put_aside(flight, processor)
             case stimuli.Ticked():
                 self._tick(stimulus.now_ms, may_follow=stimulus.is_caught_up)
             case stimuli.Stored():
@@ -150,8 +153,7 @@ class Pipeline:
         self._dispatch_in_turn(self._released.passed(self.highest_received))
 
     def _enter(self, entry: Event | Rejection, slot: Slot, index: int, batch: RawBatch, row: int) -> None:
-        flight = Flight(self._next_ticket, slot, index)
-        self._next_ticket += 1
+        flight = Flight(slot, index)
         if isinstance(entry, Rejection):
             self._leave_order(flight)
             self._reject(flight, entry, entry.reason, entry.error)
@@ -281,14 +283,14 @@ class Pipeline:
     # Resolution.
 
     def _resolve(self, result: stimuli.Result) -> None:
-        flight = self._flights[result.ticket]
+        flight = result.ticket
         assert flight.event is not None
         assert flight.pending >> result.processor & 1, "resolved by a processor that was done"
         if result.verdict is stimuli.Verdict.FAILED:
             assert result.reason is not None
             flight.dead = result.reason
             fault = (result.reason, result.error, result.attempts)
-            self._outbox.put_aside(Letter(flight.ticket, result.processor, flight.event, *fault))
+            self._outbox.put_aside(Letter(flight, result.processor, flight.event, *fault))
             return
         if result.verdict is stimuli.Verdict.HANDLED:
             flight.handled = True
@@ -297,14 +299,13 @@ class Pipeline:
             self.stale_skipped[result.processor] += 1
         self._done_by(flight, result.processor)
 
-    def _put_aside(self, ticket: int, processor: int) -> None:
-        flight = self._flights[ticket]
+    def _put_aside(self, flight: Flight, processor: int) -> None:
         self._outbox.stored(1)
         if processor < 0:
             self._complete(flight)
             return
         flight.has_letter = True
-        self._barrier.add((ticket, processor))
+        self._barrier.add((flight, processor))
         self._next_store_ms = 0
         self._done_by(flight, processor)
 
@@ -320,7 +321,7 @@ class Pipeline:
     def _reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:
         flight.dead = reason
         self._flights.add(flight)
-        self._outbox.put_aside(Letter(flight.ticket, -1, subject, reason, error, 0))
+        self._outbox.put_aside(Letter(flight, -1, subject, reason, error, 0))
 
     def _complete(self, flight: Flight) -> None:
         """Everybody is done with an event: it has its outcome, and is remembered."""

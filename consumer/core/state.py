@@ -64,8 +64,8 @@ class Acks:
     def __init__(self, processors: Sequence[str], stored: list[Progress]) -> None:
         self._processors = processors
         self._stored = {(progress.sequence_number, progress.element): progress for progress in stored}
-        self._flights: dict[int, Flight] = {}
-        """In flight, and there is something to remember of them; by ticket."""
+        self._flights: dict[Flight, None] = {}
+        """In flight, and there is something to remember of them."""
 
     def restore(self, flight: Flight) -> int:
         """Tell a flight what was before the restart; gives the processors that were done, a bit for each."""
@@ -80,16 +80,16 @@ class Acks:
 
     def note(self, flight: Flight) -> None:
         """Note that there is something to remember of an event in flight."""
-        self._flights[flight.ticket] = flight
+        self._flights[flight] = None
 
     def forget(self, flight: Flight) -> None:
         """Note that an event is resolved."""
-        self._flights.pop(flight.ticket, None)
+        self._flights.pop(flight, None)
 
     def dump(self) -> list[Progress]:
         """The same for a snapshot: what has not been read again yet, and what is in flight now."""
         progresses = list(self._stored.values())
-        for flight in self._flights.values():
+        for flight in self._flights:
             done = flight.routed & ~flight.pending
             names = [self._processors[index] for index in bits(done)]
             dead = flight.dead if flight.has_letter else None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from consumer.core.flights import Flight
 from consumer.events import RawBatch, Reason
 
 
@@ -31,7 +32,7 @@ class Verdict(StrEnum):
 class Result(NamedTuple):
     """One processor's last word on one event."""
 
-    ticket: int
+    ticket: Flight
     processor: int
     """Index in the pipeline's list of processors."""
     verdict: Verdict
@@ -40,8 +41,16 @@ class Result(NamedTuple):
     attempts: int = 1
 
 
+class Handled(msgspec.Struct, frozen=True):
+    """One processor handled a chunk of events: what nearly always happens."""
+
+    processor: int
+    """Index in the pipeline's list of processors."""
+    tickets: list[Flight]
+
+
 class Resolved(msgspec.Struct, frozen=True):
-    """Processors are done with events."""
+    """Processors are done with events, one way or another."""
 
     results: list[Result]
 
@@ -49,7 +58,7 @@ class Resolved(msgspec.Struct, frozen=True):
 class DeadLettered(msgspec.Struct, frozen=True):
     """Dead letters are stored durably: the tickets and processors (-1: none) of a `PutDeadLetters` effect."""
 
-    letters: list[tuple[int, int]]
+    letters: list[tuple[Flight, int]]
 
 
 class Ticked(msgspec.Struct, frozen=True):
@@ -76,4 +85,4 @@ class Revoked(msgspec.Struct, frozen=True):
     """The partition is to be given up: nothing new is dispatched; one last checkpoint is asked for."""
 
 
-Stimulus = Received | Resolved | DeadLettered | Ticked | Stored | Ended | Revoked
+Stimulus = Received | Handled | Resolved | DeadLettered | Ticked | Stored | Ended | Revoked

@@ -17,7 +17,7 @@ from itertools import islice
 
 import structlog
 
-from consumer.core.flights import Delivery
+from consumer.core.flights import Delivery, Flight
 from consumer.core.stimuli import Result, Verdict
 from consumer.events import Event, Reason
 from consumer.runtime.attempts import Ending, RunningProcessor, Turn, run_attempts
@@ -67,7 +67,7 @@ class Lanes:
         self._has_results = asyncio.Event()
         self._reporting = tasks.create_task(self._report(), name=f"report {processor.plan.name}")
 
-    def put(self, events: list[Event], tickets: list[int]) -> None:
+    def put(self, events: list[Event], tickets: list[Flight]) -> None:
         """Queue events; never waits."""
         if self._is_finishing:
             return
@@ -145,7 +145,7 @@ class Lanes:
 
     # One lane.
 
-    def _begin(self, number: int, waiting: deque[tuple[Event, int]]) -> _Lane:
+    def _begin(self, number: int, waiting: deque[tuple[Event, Flight]]) -> _Lane:
         lane = self._lanes[number] = _Lane(self._new_turn(), waiting)
         name = f"{_LANE}{self._processor.plan.name}/{number}"
         lane.task = self._tasks.create_task(self._run(lane), name=name)
@@ -179,7 +179,7 @@ class Lanes:
         else:
             await self._settle([self._result(ticket, ending) for _, ticket in chunk])
 
-    async def _run_singly(self, lane: _Lane, queue: deque[tuple[Event, int]]) -> None:
+    async def _run_singly(self, lane: _Lane, queue: deque[tuple[Event, Flight]]) -> None:
         """Go through a queue; what was done is reported soon, but not for every event by itself."""
         while queue and not (self._is_stopping or self._is_finishing):
             event, ticket = self._take(queue) if queue is lane.waiting else queue.popleft()
@@ -207,7 +207,7 @@ class Lanes:
         self._processor.counts.queued -= len(skipped)
         await self._settle([Result(ticket, self._index, Verdict.SKIPPED) for ticket in skipped])
 
-    def _take(self, waiting: deque[tuple[Event, int]]) -> tuple[Event, int]:
+    def _take(self, waiting: deque[tuple[Event, Flight]]) -> tuple[Event, Flight]:
         self._processor.counts.queued -= 1
         return waiting.popleft()
 
@@ -228,7 +228,7 @@ class Lanes:
         if results:
             await self._settle(results)
 
-    def _result(self, ticket: int, ending: Ending) -> Result:
+    def _result(self, ticket: Flight, ending: Ending) -> Result:
         return Result(ticket, self._index, *ending)
 
     # Attempts that do not end.
@@ -272,6 +272,7 @@ class Lanes:
             "off: its effect may still come"
         )
         ending = Ending(Verdict.FAILED, Reason.RETRIES_SPENT, error, 1)
+        assert lane.ticket is not None
         lane.results.append(self._result(lane.ticket, ending))
         self._tasks.create_task(self._flush(lane), name=f"give up an event of {self._processor.plan.name}")
 
@@ -292,14 +293,14 @@ class _Lane:
         "waiting",
     )
 
-    def __init__(self, turn: Turn, waiting: deque[tuple[Event, int]]) -> None:
+    def __init__(self, turn: Turn, waiting: deque[tuple[Event, Flight]]) -> None:
         self.turn = turn
         self.waiting = waiting
         self.is_filled = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self.results: list[Result] = []
         """What is done and not yet reported."""
-        self.ticket = -1
+        self.ticket: Flight | None = None
         """Of the event that is being handled by itself."""
         self.is_busy = False
         self.is_replaced = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from consumer.core.flights import Flight
 from consumer.core.stimuli import Result, Verdict
 
 
@@ -12,7 +13,7 @@ class Settlements:
     """The failures of one partition that are not settled, by ticket and processor."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[int, int], asyncio.Future[None]] = {}
+        self._waiting: dict[tuple[Flight, int], asyncio.Future[None]] = {}
 
     def expect(self, results: Iterable[Result]) -> list[asyncio.Future[None]]:
         """Give what to wait for before anything that follows these results may begin."""
@@ -24,7 +25,7 @@ class Settlements:
                 expected.append(future)
         return expected
 
-    def settle(self, keys: Iterable[tuple[int, int]]) -> None:
+    def settle(self, keys: Iterable[tuple[Flight, int]]) -> None:
         """Say that failures are stored."""
         for key in keys:
             future = self._waiting.pop(key, None)

@@ -41,7 +41,7 @@ def test_types_that_anybody_can_invent_do_not_fill_the_memory() -> None:
 
 def test_twins_are_found_as_long_as_they_are_in_flight() -> None:
     table = FlightTable()
-    flights = [Flight(ticket, Slot(ticket, "", 1, 0), 0) for ticket in range(3)]
+    flights = [Flight(Slot(ticket, "", 1, 0), 0) for ticket in range(3)]
     for flight, data in zip(flights, [b"1", b"2", b"1"], strict=True):
         flight.print = Fingerprint(b"same", data)
         table.add(flight)

@@ -14,7 +14,7 @@ X, Y = ObjectId("", "x"), ObjectId("", "y")
 
 
 def flight(number: int) -> Flight:
-    return Flight(number, Slot(number, str(number), 1, 0), 0)
+    return Flight(Slot(number, str(number), 1, 0), 0)
 
 
 def numbers(flights: list[Flight]) -> list[int]:

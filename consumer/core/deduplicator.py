@@ -8,7 +8,6 @@ waits for the one in flight.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import NamedTuple
 
 import orjson
 
@@ -18,27 +17,22 @@ from consumer.events import Event
 
 IDENTITY_BYTES = 16
 DATA_BYTES = 8
-RECORD_BYTES = IDENTITY_BYTES + DATA_BYTES + TIME_BYTES
-_DATA = slice(IDENTITY_BYTES, IDENTITY_BYTES + DATA_BYTES)
+PRINT_BYTES = IDENTITY_BYTES + DATA_BYTES
+RECORD_BYTES = PRINT_BYTES + TIME_BYTES
 
 
-class Fingerprint(NamedTuple):
-    """An identity and the data that came with it, as digests."""
+def fingerprint(event: Event) -> bytes:
+    """Give an event's *print*: the digests of its identity and of its data, `PRINT_BYTES` together.
 
-    identity: bytes
-    """16 bytes."""
-    data: bytes
-    """8 bytes."""
-
-
-def fingerprint(event: Event) -> Fingerprint:
-    """Digest an event's identity and data. The order of keys in the data does not matter."""
+    The order of keys in the data does not matter.
+    """
     # With the lengths, since a part may hold whatever could stand between the parts.
     kind, a, b, c, d = event.identity
     identity = f"{len(kind)}:{kind}{len(a)}:{a}{len(b)}:{b}{len(c)}:{c}{len(d)}:{d}".encode()
     data = orjson.dumps(event.data, option=orjson.OPT_SORT_KEYS)
-    return Fingerprint(
-        blake2b(identity, digest_size=IDENTITY_BYTES).digest(), blake2b(data, digest_size=DATA_BYTES).digest()
+    return (
+        blake2b(identity, digest_size=IDENTITY_BYTES).digest()
+        + blake2b(data, digest_size=DATA_BYTES).digest()
     )
 
 
@@ -63,23 +57,22 @@ class Deduplicator:
     def __len__(self) -> int:
         return len(self._records)
 
-    def recognise(self, print_: Fingerprint) -> bool | None:
+    def recognise(self, print_: bytes) -> bool | None:
         """True: the same was resolved; False: the same identity with other data only; None: neither."""
-        record = self._records.get(print_.identity)
+        record = self._records.get(print_[:IDENTITY_BYTES])
         if record is None:
             return None
-        return record[_DATA] == print_.data or self._records.get(print_.identity + print_.data) is not None
+        return record.startswith(print_) or self._records.get(print_) is not None
 
     def reaches(self, enqueued_time_ms: int) -> bool:
         """Whether the window reaches back to a log time."""
         return enqueued_time_ms >= self._since_ms
 
-    def remember(self, print_: Fingerprint, enqueued_time_ms: int) -> None:
+    def remember(self, print_: bytes, enqueued_time_ms: int) -> None:
         """Note a resolved event that was not known, unless it is older than the window already."""
         if not self.reaches(enqueued_time_ms):
             return
-        key = print_.identity + print_.data
-        self._records.add(key, key + time_bytes(enqueued_time_ms))
+        self._records.add(print_, print_ + time_bytes(enqueued_time_ms))
         if len(self._records) > self._identities_max:
             self._evict()
 
@@ -93,7 +86,7 @@ class Deduplicator:
         """Everything that is remembered, for a snapshot."""
         return TableImage(RECORD_BYTES, self._records.buckets)
 
-    def entries(self) -> list[tuple[Fingerprint, int]]:
+    def entries(self) -> list[tuple[bytes, int]]:
         """Everything that is remembered with its log time, oldest first."""
         return sorted((_read(record) for record in self._records), key=lambda entry: entry[1])
 
@@ -103,6 +96,5 @@ class Deduplicator:
             self.evicted += 1
 
 
-def _read(record: bytes) -> tuple[Fingerprint, int]:
-    time_ms = int.from_bytes(record[_DATA.stop :], "big")
-    return Fingerprint(record[: _DATA.start], record[_DATA]), time_ms
+def _read(record: bytes) -> tuple[bytes, int]:
+    return record[:PRINT_BYTES], int.from_bytes(record[PRINT_BYTES:], "big")

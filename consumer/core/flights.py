@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-import msgspec
-
-from consumer.core.admission import TypeFilter
+from consumer.core.admission import TypeFilter, Verdict
 from consumer.core.checkpoint import Slot
-from consumer.core.deduplicator import Fingerprint
+from consumer.core.decode import Rejection
+from consumer.core.deduplicator import IDENTITY_BYTES
 from consumer.events import Event, ObjectId, Outcome, Reason
 
 
@@ -75,39 +74,54 @@ class Router:
         return Route(on_arrival, in_turn)
 
 
-class Flight(msgspec.Struct, eq=False):
-    """One event, or one rejection on its way to the dead letters."""
+class Flight:
+    """One event from its arrival to its outcome, or one rejection on its way to the dead letters."""
 
-    slot: Slot
-    index: int
-    """Of the element in the message."""
+    # No __slots__: what is the same for nearly all is said once, in the class.
+
     event: Event | None = None
-    print: Fingerprint | None = None
+    rejection: Rejection | None = None
+    """What it is if it is no event."""
+    verdict: Verdict | None = None
+    """Why it is not admitted."""
+    print: bytes = b""
+    """Digests of its identity (`IDENTITY_BYTES`) and of its data."""
+    object_key: bytes = b""
+    """Stands for its object."""
+    packed: bytes = b""
+    """Its order token."""
+    size: int = 0
+    """Bytes."""
+    on_arrival: int = 0
+    """Processors that take it at once, a bit for each."""
+    in_turn: int = 0
+    """Processors that take it after the sequencer."""
+
+    slot: Slot | None = None
     routed: int = 0
     pending: int = 0
-    """Processors that are not done, a bit for each."""
-    in_turn: int = 0
+    """Processors that are not done."""
     handled: bool = False
     is_stale: bool = False
     is_dispatched: bool = False
-    object_id: ObjectId | None = None
-    """Set on release."""
+    released_as: ObjectId | None = None
+    """The object that it was released for."""
     dead: Reason | None = None
     has_letter: bool = False
     """Whether a processor's failure is in the dead letters already."""
-    followers: list[tuple[Slot, int]] = []
+    followers: list[Flight] | None = None
     """Duplicates that wait for this one."""
+
+    def __init__(self, sequence_number: int, index: int, enqueued_time_ms: int) -> None:
+        self.sequence_number = sequence_number
+        self.index = index
+        """Of the element in the message."""
+        self.enqueued_time_ms = enqueued_time_ms
 
     @property
     def position(self) -> tuple[int, int]:
         """Sequence number and index."""
-        return self.slot.sequence_number, self.index
-
-    @property
-    def enqueued_time_ms(self) -> int:
-        """Log time; only of an event."""
-        assert self.event is not None
-        return self.event.enqueued_time_ms
+        return self.sequence_number, self.index
 
     def outcome(self) -> tuple[Outcome, Reason | None]:
         """How it ended, once nobody is pending."""
@@ -139,20 +153,20 @@ class FlightTable:
         return iter(self._all)
 
     def add(self, flight: Flight) -> None:
-        """Note that an event is in flight; one with a fingerprint can be found as a twin."""
+        """Note that an event is in flight; one with a print can be found as a twin."""
         self._all[flight] = None
-        if flight.print is not None:
-            self._by_identity.setdefault(flight.print.identity, []).append(flight)
+        if flight.print:
+            self._by_identity.setdefault(flight.print[:IDENTITY_BYTES], []).append(flight)
 
     def discard(self, flight: Flight) -> None:
         """Note that an event is resolved."""
-        if self._all.pop(flight, flight) is flight or flight.print is None:
+        if self._all.pop(flight, flight) is flight or not flight.print:
             return
-        twins = self._by_identity[flight.print.identity]
+        twins = self._by_identity[flight.print[:IDENTITY_BYTES]]
         twins.remove(flight)
         if not twins:
-            del self._by_identity[flight.print.identity]
+            del self._by_identity[flight.print[:IDENTITY_BYTES]]
 
-    def twins(self, print_: Fingerprint) -> Sequence[Flight]:
+    def twins(self, print_: bytes) -> Sequence[Flight]:
         """What is in flight with the same identity."""
-        return self._by_identity.get(print_.identity, ())
+        return self._by_identity.get(print_[:IDENTITY_BYTES], ())

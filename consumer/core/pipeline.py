@@ -19,11 +19,12 @@ import msgspec
 
 from consumer.core import stimuli
 from consumer.core.admission import Admission
+from consumer.core.arrivals import Arrivals
 from consumer.core.barrier import Barrier
 from consumer.core.catalogue import Catalogue
-from consumer.core.checkpoint import CheckpointTracker, Slot
-from consumer.core.decode import Rejection, decode
-from consumer.core.deduplicator import Deduplicator, fingerprint
+from consumer.core.checkpoint import CheckpointTracker
+from consumer.core.decode import Rejection
+from consumer.core.deduplicator import Deduplicator
 from consumer.core.effects import Effect, Letter, Pause, Resume, StoreCheckpoint, WakeAt
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
 from consumer.core.outbox import Outbox
@@ -60,9 +61,7 @@ class Pipeline:
         self.deduplicator = Deduplicator(window_ms, policy.identities_max, identities)
         self.watermark = Watermark(policy.idle_margin_ms, snapshot.watermark_ms)
         self.epoch = snapshot.epoch
-        self._admission = admission
-        self._catalogue = catalogue
-        self._router = Router(processors)
+        self._arrivals = Arrivals(catalogue, admission, Router(processors))
         self._delivers_stale = sum(1 << i for i, plan in enumerate(processors) if plan.delivers_stale)
         self._flights = FlightTable()
         self._outbox = Outbox(processors)
@@ -85,15 +84,11 @@ class Pipeline:
             case stimuli.Received():
                 self._receive(stimulus.batch, stimulus.now_ms)
             case stimuli.Handled():
-                for flight in stimulus.tickets:
-                    flight.handled = True
-                    self._done_by(flight, stimulus.processor)
+                self._handled(stimulus.processor, stimulus.tickets)
             case stimuli.Resolved():
-                for result in stimulus.results:
-                    self._resolve(result)
+                self._resolve(stimulus.results)
             case stimuli.DeadLettered():
-                for flight, processor in stimulus.letters:
-                    self._put_aside(flight, processor)
+                self._put_aside(stimulus.letters)
             case stimuli.Ticked():
                 self._tick(stimulus.now_ms, may_follow=stimulus.is_caught_up)
             case stimuli.Stored():
@@ -131,6 +126,7 @@ class Pipeline:
     def _receive(self, batch: RawBatch, now_ms: int) -> None:
         self._now_ms = now_ms
         self.watermark.arrived(now_ms)
+        arrivals = self._arrivals.of(batch)
         for row in range(len(batch)):
             number = batch.sequence_numbers[row]
             if number <= self.highest_received:
@@ -142,39 +138,39 @@ class Pipeline:
             self._is_dirty = True
             watermark_ms = self.watermark.observe(batch.enqueued_times_ms[row])
             self._release_due(watermark_ms)
-            entries = decode(batch, row, self._catalogue)
-            slot = self.tracker.open(number, batch.offsets[row], len(entries), watermark_ms)
+            flights = arrivals[row]
+            slot = self.tracker.open(number, batch.offsets[row], len(flights), watermark_ms)
             done = self._done_above.pop(number, ()) if self._done_above else ()
-            for index, entry in enumerate(entries):
-                if index in done:
-                    self.tracker.resolve(slot, index)
+            for flight in flights:
+                flight.slot = slot
+                if flight.index in done:
+                    self.tracker.resolve(slot, flight.index)
                 else:
-                    self._enter(entry, slot, index, batch, row)
+                    self._enter(flight)
         self._dispatch_in_turn(self._released.passed(self.highest_received))
 
-    def _enter(self, entry: Event | Rejection, slot: Slot, index: int, batch: RawBatch, row: int) -> None:
-        flight = Flight(slot, index)
-        if isinstance(entry, Rejection):
+    def _enter(self, flight: Flight) -> None:
+        event, verdict = flight.event, flight.verdict
+        if event is None:
+            rejection = flight.rejection
+            assert rejection is not None
             self._leave_order(flight)
-            self._reject(flight, entry, entry.reason, entry.error)
+            self._reject(flight, rejection, rejection.reason, rejection.error)
             return
-        verdict = self._admission.check(entry, batch.properties_at(row).get("aeg-event-type"))
         if verdict is not None:
             self._leave_order(flight)
             if verdict.outcome is Outcome.IGNORED:
                 self._end(flight, Outcome.IGNORED, verdict.reason)
             else:
-                self._reject(flight, entry, verdict.reason, verdict.error)
+                self._reject(flight, event, verdict.reason, verdict.error)
             return
-        flight.event = entry
-        self.counts.unkeyed += entry.partition_key is None
-        if not self._is_first(flight, entry):
+        self.counts.unkeyed += event.partition_key is None
+        if not self._is_first(flight):
             return
-        route = self._router.route(entry.type)
-        flight.routed = route.on_arrival | route.in_turn
+        flight.routed = flight.on_arrival | flight.in_turn
         acked = self._acks.restore(flight)
         flight.pending = flight.routed & ~acked
-        flight.in_turn = route.in_turn & ~acked
+        flight.in_turn &= ~acked
         if not flight.pending:
             self._leave_order(flight)
             if acked:
@@ -182,25 +178,26 @@ class Pipeline:
             else:
                 self._end(flight, Outcome.IGNORED, Reason.TYPE)
             return
-        self.counts.ordered_by[entry.order_token.by] += 1
+        self.counts.ordered_by[event.order_token.by] += 1
         self._flights.add(flight)
         if acked or flight.is_stale:
             self._acks.note(flight)
-        self._dispatch_on_arrival(flight, route.on_arrival & ~acked)
+        self._dispatch_on_arrival(flight, flight.on_arrival & ~acked)
         self._sequence(flight)
 
-    def _is_first(self, flight: Flight, event: Event) -> bool:
+    def _is_first(self, flight: Flight) -> bool:
         """Whether the event is not a duplicate; a duplicate of one in flight waits for it."""
-        flight.print = print_ = fingerprint(event)
-        known = self.deduplicator.recognise(print_)
+        known = self.deduplicator.recognise(flight.print)
         if known:
             self._leave_order(flight)
             self._end(flight, Outcome.DUPLICATE, None)
             return False
-        twins = self._flights.twins(print_)
+        twins = self._flights.twins(flight.print)
         for twin in twins:
-            if twin.print == print_ and self.deduplicator.reaches(twin.enqueued_time_ms):
-                twin.followers.append((flight.slot, flight.index))
+            if twin.print == flight.print and self.deduplicator.reaches(twin.enqueued_time_ms):
+                if twin.followers is None:
+                    twin.followers = []
+                twin.followers.append(flight)
                 self._leave_order(flight)
                 return False
         self.counts.identity_conflicts += bool(twins) or known is not None
@@ -282,32 +279,37 @@ class Pipeline:
 
     # Resolution.
 
-    def _resolve(self, result: stimuli.Result) -> None:
-        flight = result.ticket
-        assert flight.event is not None
-        assert flight.pending >> result.processor & 1, "resolved by a processor that was done"
-        if result.verdict is stimuli.Verdict.FAILED:
-            assert result.reason is not None
-            flight.dead = result.reason
-            fault = (result.reason, result.error, result.attempts)
-            self._outbox.put_aside(Letter(flight, result.processor, flight.event, *fault))
-            return
-        if result.verdict is stimuli.Verdict.HANDLED:
-            flight.handled = True
-        else:
-            flight.is_stale = True
-            self.stale_skipped[result.processor] += 1
-        self._done_by(flight, result.processor)
+    def _resolve(self, results: list[stimuli.Result]) -> None:
+        for flight, processor, verdict, reason, error, attempts in results:
+            assert flight.pending >> processor & 1, "resolved by a processor that was done"
+            if verdict is stimuli.Verdict.FAILED:
+                assert flight.event is not None
+                assert reason is not None
+                flight.dead = reason
+                self._outbox.put_aside(Letter(flight, processor, flight.event, reason, error, attempts))
+                continue
+            if verdict is stimuli.Verdict.HANDLED:
+                flight.handled = True
+            else:
+                flight.is_stale = True
+                self.stale_skipped[processor] += 1
+            self._done_by(flight, processor)
 
-    def _put_aside(self, flight: Flight, processor: int) -> None:
-        self._outbox.stored(1)
-        if processor < 0:
-            self._complete(flight)
-            return
-        flight.has_letter = True
-        self._barrier.add((flight, processor))
-        self._next_store_ms = 0
-        self._done_by(flight, processor)
+    def _handled(self, processor: int, flights: list[Flight]) -> None:
+        for flight in flights:
+            flight.handled = True
+            self._done_by(flight, processor)
+
+    def _put_aside(self, letters: list[tuple[Flight, int]]) -> None:
+        self._outbox.stored(len(letters))
+        for flight, processor in letters:
+            if processor < 0:
+                self._complete(flight)
+                continue
+            flight.has_letter = True
+            self._barrier.add((flight, processor))
+            self._next_store_ms = 0
+            self._done_by(flight, processor)
 
     def _done_by(self, flight: Flight, processor: int) -> None:
         self._is_dirty = True
@@ -327,15 +329,15 @@ class Pipeline:
         """Everybody is done with an event: it has its outcome, and is remembered."""
         self._flights.discard(flight)
         self._acks.forget(flight)
-        if flight.event is not None and flight.print is not None:
-            self.deduplicator.remember(flight.print, flight.event.enqueued_time_ms)
+        if flight.event is not None and flight.print:
+            self.deduplicator.remember(flight.print, flight.enqueued_time_ms)
         self._released.resolve(flight)
         self._end(flight, *flight.outcome())
-        for slot, index in flight.followers:
-            self.counts.outcomes[Outcome.DUPLICATE, None] += 1
-            self.tracker.resolve(slot, index)
+        for follower in flight.followers or ():
+            self._end(follower, Outcome.DUPLICATE, None)
 
     def _end(self, flight: Flight, outcome: Outcome, reason: Reason | None) -> None:
+        assert flight.slot is not None
         self._is_dirty = True
         self.counts.outcomes[outcome, reason] += 1
         self.tracker.resolve(flight.slot, flight.index)

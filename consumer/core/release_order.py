@@ -34,7 +34,7 @@ class ReleaseOrder:
         """Note a release, and give what can go out now: the event, unless others are awaited before it."""
         entries = self._by_object.setdefault(object_id, {})
         entries[flight.position] = flight
-        flight.object_id = object_id
+        flight.released_as = object_id
         if self._awaited and None in entries.values():
             self.waiting += 1
             return []
@@ -44,7 +44,7 @@ class ReleaseOrder:
     def arrive(self, flight: Flight) -> list[Flight]:
         """Note that an awaited event is there, and give what can go out now."""
         object_id = self._awaited.pop(flight.position)
-        flight.object_id = object_id
+        flight.released_as = object_id
         self._by_object[object_id][flight.position] = flight
         self.waiting += 1
         return self._ready(object_id)
@@ -62,14 +62,14 @@ class ReleaseOrder:
 
     def resolve(self, flight: Flight) -> None:
         """Note that an event is resolved."""
-        if flight.object_id is None:
+        if flight.released_as is None:
             return
         if not flight.is_dispatched:
             self.waiting -= 1  # it had nothing to wait for: only processors that take it on arrival were left
-        entries = self._by_object[flight.object_id]
+        entries = self._by_object[flight.released_as]
         del entries[flight.position]
         if not entries:
-            del self._by_object[flight.object_id]
+            del self._by_object[flight.released_as]
 
     def dump(self) -> list[tuple[ObjectId, list[tuple[int, int]]]]:
         """Objects and positions, for a snapshot."""

@@ -7,7 +7,7 @@ import zlib
 
 import msgspec
 
-from consumer.core.deduplicator import Deduplicator, Fingerprint
+from consumer.core.deduplicator import Deduplicator
 from consumer.core.object_table import ObjectsImage, ObjectTable, object_key
 from consumer.core.packed_token import pack
 from consumer.core.sections import MAGIC
@@ -86,5 +86,5 @@ def tables(state: State) -> tuple[ObjectsImage, TableImage]:
         raise CorruptState(f"The stored state cannot be read: {error}.") from error
     identities = Deduplicator(window_ms=0, identities_max=len(state.identities))
     for identity, data, time_ms in state.identities:
-        identities.remember(Fingerprint(identity, data), time_ms)
+        identities.remember(identity + data, time_ms)
     return objects.image(), identities.image()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from consumer.core.deduplicator import Deduplicator, Fingerprint
+from consumer.core.deduplicator import Deduplicator
 from consumer.core.sequencer import Held, Sequencer, SequencerLimits
 from consumer.core.snapshot import Snapshot, new_snapshot
 from consumer.events import Checkpoint, ObjectId, OrderedBy, OrderToken
@@ -63,7 +63,7 @@ def deduplicator_of(identities: int) -> Deduplicator:
     deduplicator = Deduplicator(window_ms=10**9, identities_max=identities)
     for number in range(identities):
         digest = hashlib.blake2b(str(number).encode(), digest_size=24).digest()
-        deduplicator.remember(Fingerprint(digest[:16], digest[16:]), START_MS + number)
+        deduplicator.remember(digest, START_MS + number)
     return deduplicator
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.checkpoint import Slot
 from consumer.core.flights import Flight
 from consumer.core.release_order import ReleaseOrder
 from consumer.events import ObjectId
@@ -14,7 +13,7 @@ X, Y = ObjectId("", "x"), ObjectId("", "y")
 
 
 def flight(number: int) -> Flight:
-    return Flight(Slot(number, str(number), 1, 0), 0)
+    return Flight(number, 0, 0)
 
 
 def numbers(flights: list[Flight]) -> list[int]:

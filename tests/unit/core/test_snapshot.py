@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.deduplicator import Deduplicator, Fingerprint
+from consumer.core.deduplicator import Deduplicator
 from consumer.core.object_table import Last, ObjectsImage, ObjectTable, object_key
 from consumer.core.packed_token import pack
 from consumer.core.sections import Section, frame, unframe
@@ -28,7 +28,7 @@ OBJECTS = {
     "runs/r": Last(OrderToken(OrderedBy.STATUS, (1, 17_952_624_000_000_000)), "t", 2),
     "b\N{LATIN SMALL LETTER E WITH ACUTE}": Last(OrderToken(OrderedBy.SEQUENCER, "00f4"), "t", 3),
 }
-IDENTITIES = [(Fingerprint(b"\x00" * 16, b"\xff" * 8), 1_795_240_800_000)]
+IDENTITIES = [(b"\x00" * 16 + b"\xff" * 8, 1_795_240_800_000)]
 
 
 def objects_of(lasts: dict[str, Last], topic: str = "/subscriptions/s") -> ObjectsImage:
@@ -39,7 +39,7 @@ def objects_of(lasts: dict[str, Last], topic: str = "/subscriptions/s") -> Objec
     return table.image()
 
 
-def identities_of(entries: list[tuple[Fingerprint, int]]) -> TableImage:
+def identities_of(entries: list[tuple[bytes, int]]) -> TableImage:
     deduplicator = Deduplicator(window_ms=0, identities_max=1_000)
     for print_, time_ms in entries:
         deduplicator.remember(print_, time_ms)
@@ -81,7 +81,7 @@ lasts = st.builds(
     st.text(max_size=9),
     st.integers(0, 2**48 - 1),
 )
-prints = st.builds(Fingerprint, st.binary(min_size=16, max_size=16), st.binary(min_size=8, max_size=8))
+prints = st.binary(min_size=24, max_size=24)
 snapshots = st.builds(
     Snapshot,
     epoch=st.integers(0, 2**40),

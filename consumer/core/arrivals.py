@@ -9,7 +9,7 @@ from __future__ import annotations
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.decode import Rejection, decode
-from consumer.core.deduplicator import fingerprint
+from consumer.core.deduplicator import IDENTITY_BYTES, fingerprint
 from consumer.core.flights import Flight, Router
 from consumer.core.object_table import object_key
 from consumer.core.packed_token import pack
@@ -42,9 +42,11 @@ class Arrivals:
         if flight.verdict is not None:
             return flight
         flight.print = fingerprint(entry)
+        flight.identity = flight.print[:IDENTITY_BYTES]
         flight.object_key = object_key(entry.object_id)
         flight.packed = pack(entry.order_token)
         flight.size = len(entry.original)
+        flight.event_type = entry.type
         route = self._router.route(entry.type)
         flight.on_arrival = route.on_arrival
         flight.in_turn = route.in_turn

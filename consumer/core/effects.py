@@ -13,7 +13,10 @@ from consumer.events import Event, Reason
 
 
 class Dispatch(msgspec.Struct, frozen=True):
-    """Give events to a processor, in this order for each object; columns of equal length."""
+    """Give events to a processor, in this order for each object; columns of equal length.
+
+    Several dispatches may share their columns: they are not to be changed.
+    """
 
     processor: int
     """Index in the pipeline's list of processors."""

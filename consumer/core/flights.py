@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -10,8 +10,8 @@ from functools import lru_cache
 from consumer.core.admission import TypeFilter, Verdict
 from consumer.core.checkpoint import Slot
 from consumer.core.decode import Rejection
-from consumer.core.deduplicator import IDENTITY_BYTES
-from consumer.events import Event, ObjectId, Outcome, Reason
+from consumer.core.sequencer import Held
+from consumer.events import Event, ObjectId, OrderToken, Outcome, Reason
 
 
 class Delivery(StrEnum):
@@ -74,38 +74,36 @@ class Router:
         return Route(on_arrival, in_turn)
 
 
-class Flight:
+class Flight(Held):
     """One event from its arrival to its outcome, or one rejection on its way to the dead letters."""
-
-    # No __slots__: what is the same for nearly all is said once, in the class.
 
     event: Event | None = None
     rejection: Rejection | None = None
     """What it is if it is no event."""
     verdict: Verdict | None = None
     """Why it is not admitted."""
+    identity: bytes = b""
+    """The beginning of `print`."""
     print: bytes = b""
     """Digests of its identity (`IDENTITY_BYTES`) and of its data."""
-    object_key: bytes = b""
-    """Stands for its object."""
-    packed: bytes = b""
-    """Its order token."""
-    size: int = 0
-    """Bytes."""
     on_arrival: int = 0
     """Processors that take it at once, a bit for each."""
     in_turn: int = 0
     """Processors that take it after the sequencer."""
 
     slot: Slot | None = None
+    twin: Flight | None = None
+    """Another one in flight with the same identity and other data."""
+    is_in_flight: bool = False
     routed: int = 0
     pending: int = 0
     """Processors that are not done."""
     handled: bool = False
     is_stale: bool = False
     is_dispatched: bool = False
+    is_released: bool = False
     released_as: ObjectId | None = None
-    """The object that it was released for."""
+    """Its object, if any event of that was released before a restart."""
     dead: Reason | None = None
     has_letter: bool = False
     """Whether a processor's failure is in the dead letters already."""
@@ -113,10 +111,16 @@ class Flight:
     """Duplicates that wait for this one."""
 
     def __init__(self, sequence_number: int, index: int, enqueued_time_ms: int) -> None:
-        self.sequence_number = sequence_number
+        super().__init__(sequence_number)
         self.index = index
         """Of the element in the message."""
         self.enqueued_time_ms = enqueued_time_ms
+
+    @property
+    def token(self) -> OrderToken:
+        """Of the event."""
+        assert self.event is not None
+        return self.event.order_token
 
     @property
     def position(self) -> tuple[int, int]:
@@ -140,33 +144,60 @@ def bits(mask: int) -> tuple[int, ...]:
 
 
 class FlightTable:
-    """Everything in flight, by identity as well."""
+    """Everything in flight, by identity."""
 
     def __init__(self) -> None:
-        self._all: dict[Flight, None] = {}
-        self._by_identity: dict[bytes, list[Flight]] = {}
+        self._by_identity: dict[bytes, Flight] = {}
+        """Further ones with the same identity follow as `Flight.twin`: there is hardly ever one."""
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._all)
+        return self._count
 
-    def __iter__(self) -> Iterator[Flight]:
-        return iter(self._all)
+    def events(self) -> list[Flight]:
+        """All but rejections."""
+        return [flight for first in self._by_identity.values() for flight in _chain(first)]
 
     def add(self, flight: Flight) -> None:
         """Note that an event is in flight; one with a print can be found as a twin."""
-        self._all[flight] = None
-        if flight.print:
-            self._by_identity.setdefault(flight.print[:IDENTITY_BYTES], []).append(flight)
+        self._count += 1
+        flight.is_in_flight = True
+        if not flight.print:
+            return
+        first = self._by_identity.setdefault(flight.identity, flight)
+        if first is not flight:
+            _chain(first)[-1].twin = flight
 
     def discard(self, flight: Flight) -> None:
         """Note that an event is resolved."""
-        if self._all.pop(flight, flight) is flight or not flight.print:
+        if not flight.is_in_flight:
             return
-        twins = self._by_identity[flight.print[:IDENTITY_BYTES]]
-        twins.remove(flight)
-        if not twins:
-            del self._by_identity[flight.print[:IDENTITY_BYTES]]
+        self._count -= 1
+        flight.is_in_flight = False
+        if not flight.print:
+            return
+        identity, twin = flight.identity, flight.twin
+        first = self._by_identity[identity]
+        if first is not flight:
+            before = first
+            while before.twin is not flight:
+                assert before.twin is not None
+                before = before.twin
+            before.twin = twin
+        elif twin is None:
+            del self._by_identity[identity]
+        else:
+            self._by_identity[identity] = twin
 
-    def twins(self, print_: bytes) -> Sequence[Flight]:
-        """What is in flight with the same identity."""
-        return self._by_identity.get(print_[:IDENTITY_BYTES], ())
+    def twin(self, identity: bytes) -> Flight | None:
+        """The first in flight with an identity."""
+        return self._by_identity.get(identity)
+
+
+def _chain(first: Flight) -> list[Flight]:
+    flights = []
+    flight: Flight | None = first
+    while flight is not None:
+        flights.append(flight)
+        flight = flight.twin
+    return flights

@@ -14,14 +14,15 @@ from typing import NamedTuple
 
 from consumer.core.order import compare
 from consumer.core.packed_token import BESIDE, PACKED_BYTES, kind_of, unpack
+from consumer.core.place import Place
 from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
 from consumer.core.table_image import TableImage
 from consumer.events import ObjectId, OrderToken
 
 KEY_BYTES = 16
-_TOKEN = slice(KEY_BYTES, KEY_BYTES + PACKED_BYTES)
-_TYPE = slice(_TOKEN.stop, _TOKEN.stop + 2)
-RECORD_BYTES = _TYPE.stop + TIME_BYTES
+_TYPE_AT = KEY_BYTES + PACKED_BYTES
+_TIME_AT = _TYPE_AT + 2
+RECORD_BYTES = _TIME_AT + TIME_BYTES
 """Key, packed token, number of the type, time."""
 TYPES_MAX = 10_000
 """Types that have a number; they come from outside, and a number is never given back."""
@@ -85,35 +86,37 @@ class ObjectTable:
     def __len__(self) -> int:
         return len(self._records)
 
-    def standing(self, key: bytes, token: OrderToken, packed: bytes, event_type: str) -> int:
-        """Compare an event's token (also given packed) with the last one of its object: one of the above."""
-        record = self._records.get(key)
+    def standing(self, place: Place) -> int:
+        """Compare a place with that of the last event of its object: one of the above."""
+        record = self._records.get(place.object_key)
         if record is None:
             return UNKNOWN
-        last = record[_TOKEN]
+        packed = place.packed
         shape = packed[1]
-        if last[1] == shape and last[0] == packed[0] and shape != BESIDE:
+        if record[KEY_BYTES + 1] == shape and record[KEY_BYTES] == packed[0] and shape != BESIDE:
+            last = record[KEY_BYTES:_TYPE_AT]
             if last != packed:
                 return EARLIER if packed < last else LATER
-            return TWIN if self._type_of(record) == event_type else SAME
+            return TWIN if self._type_of(record) == place.event_type else SAME
         known = self._read(record)
-        result = compare(token, known.token)
+        result = compare(place.token, known.token)
         if result is None:
             return INCOMPARABLE
-        return TWIN if result == SAME and known.event_type == event_type else result
+        return TWIN if result == SAME and known.event_type == place.event_type else result
 
     def last(self, key: bytes) -> Last | None:
         """The last released event of an object."""
         record = self._records.get(key)
         return None if record is None else self._read(record)
 
-    def put(self, key: bytes, token: OrderToken, packed: bytes, event_type: str, time_ms: int) -> None:
-        """Remember a released event as the last one of its object."""
+    def put(self, place: Place, time_ms: int) -> None:
+        """Remember the place of a released event as that of the last one of its object."""
+        event_type, key, packed = place.event_type, place.object_key, place.packed
         code = self._types.get(event_type) or self._add_type(event_type)
         if self._beside:
             self._beside.pop(key, None)
         if packed[1] == BESIDE or code == _TYPE_BESIDE:
-            self._beside[key] = Beside(token.value, event_type)
+            self._beside[key] = Beside(place.token.value, event_type)
         self._records.put(key, key + packed + code + time_bytes(time_ms))
 
     def forget_oldest(self) -> None:
@@ -140,13 +143,13 @@ class ObjectTable:
         return sorted(read, key=lambda entry: entry[1].time_ms)
 
     def _read(self, record: bytes) -> Last:
-        token = unpack(record[_TOKEN])
+        token = unpack(record[KEY_BYTES:_TYPE_AT])
         if token is None:
-            token = OrderToken(kind_of(record[_TOKEN]), self._beside[record[:KEY_BYTES]].value)
+            token = OrderToken(kind_of(record[KEY_BYTES:_TYPE_AT]), self._beside[record[:KEY_BYTES]].value)
         return Last(token, self._type_of(record), int.from_bytes(record[-TIME_BYTES:], "big"))
 
     def _type_of(self, record: bytes) -> str:
-        code = record[_TYPE]
+        code = record[_TYPE_AT:_TIME_AT]
         if code == _TYPE_BESIDE:
             return self._beside[record[:KEY_BYTES]].event_type
         return self._names[int.from_bytes(code, "big")]

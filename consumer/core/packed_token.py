@@ -18,7 +18,7 @@ BESIDE, _INT, _PAIR, _HEX = 0, 1, 2, 16
 _BIAS = 1 << 63
 """Makes 64-bit numbers positive, so that their bytes are in their order."""
 
-_KINDS = (
+KINDS = (
     OrderedBy.SEQUENCER,
     OrderedBy.SEQUENCE_NUMBER,
     OrderedBy.SYNC_TOKEN,
@@ -29,7 +29,9 @@ _KINDS = (
     OrderedBy.ARRIVAL,
 )
 """The place in here is what is stored: only ever add at the end."""
-_CODES = {kind: code for code, kind in enumerate(_KINDS)}
+EXACT_CODES = 4
+"""Kinds below this count something (`order.EXACT`)."""
+_CODES = {kind: code for code, kind in enumerate(KINDS)}
 _pack_int = struct.Struct(f">BBQ{_ROOM - 8}x").pack
 _pack_pair = struct.Struct(f">BBQQ{_ROOM - 16}x").pack
 _pack_hex = struct.Struct(f">BB{_ROOM}s").pack
@@ -58,9 +60,9 @@ def pack(token: OrderToken) -> bytes:
 def unpack(packed: bytes) -> OrderToken | None:
     """Give the token again; None for one whose value is kept elsewhere. Raises `ValueError`."""
     code, shape = packed[:2]
-    if code >= len(_KINDS) or not (shape in {BESIDE, _INT, _PAIR} or _HEX <= shape <= _HEX + 2 * _ROOM):
+    if code >= len(KINDS) or not (shape in {BESIDE, _INT, _PAIR} or _HEX <= shape <= _HEX + 2 * _ROOM):
         raise ValueError(f"a token of kind {code} and shape {shape}")
-    by = _KINDS[code]
+    by = KINDS[code]
     if shape == BESIDE:
         return None
     if shape == _INT:
@@ -72,7 +74,7 @@ def unpack(packed: bytes) -> OrderToken | None:
 
 def kind_of(packed: bytes) -> OrderedBy:
     """The kind of a packed token."""
-    return _KINDS[packed[0]]
+    return KINDS[packed[0]]
 
 
 def _number(packed: bytes, at: int) -> int:

@@ -13,6 +13,7 @@ passes one that has not.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import msgspec
@@ -20,9 +21,8 @@ import msgspec
 from consumer.core import stimuli
 from consumer.core.admission import Admission
 from consumer.core.arrivals import Arrivals
-from consumer.core.barrier import Barrier
 from consumer.core.catalogue import Catalogue
-from consumer.core.checkpoint import CheckpointTracker
+from consumer.core.checkpoint import CheckpointTracker, Slot
 from consumer.core.decode import Rejection
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.effects import Effect, Letter, Pause, Resume, StoreCheckpoint, WakeAt
@@ -30,9 +30,10 @@ from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bi
 from consumer.core.outbox import Outbox
 from consumer.core.policy import Counts, PipelinePolicy
 from consumer.core.release_order import ReleaseOrder
-from consumer.core.sequencer import Held, Release, Sequencer
+from consumer.core.sequencer import Sequencer
 from consumer.core.snapshot import Snapshot
 from consumer.core.state import Acks, dump_state, restore_released
+from consumer.core.storing import Storing
 from consumer.core.watermark import Watermark
 from consumer.events import Event, Outcome, RawBatch, Reason
 
@@ -65,12 +66,9 @@ class Pipeline:
         self._delivers_stale = sum(1 << i for i, plan in enumerate(processors) if plan.delivers_stale)
         self._flights = FlightTable()
         self._outbox = Outbox(processors)
+        self._storing = Storing(policy)
         self._now_ms = 0
-        self._is_dirty = False
-        self._is_storing = False
         self._is_revoked = False
-        self._barrier = Barrier()
-        self._next_store_ms = 0
         self._wake_ms: int | None = None
         self._done_above = dict(snapshot.done_above)
         self._acks = Acks([plan.name for plan in processors], snapshot.acks)
@@ -91,14 +89,14 @@ class Pipeline:
                 self._put_aside(stimulus.letters)
             case stimuli.Ticked():
                 self._tick(stimulus.now_ms, may_follow=stimulus.is_caught_up)
-            case stimuli.Stored():
-                self._stored(stimulus)
+            case stimuli.Stored(ok, now_ms, took_ms):
+                self._now_ms = max(self._now_ms, now_ms)
+                self._storing.end(ok=ok, now_ms=now_ms, took_ms=took_ms)
             case stimuli.Ended():
-                for release in self.sequencer.due_all():
-                    self._release(release)
+                self._release(self.sequencer.due_all())
             case stimuli.Revoked():
                 self._is_revoked = True
-                self._next_store_ms = 0
+                self._storing.hurry()
         return self._effects()
 
     @property
@@ -109,7 +107,7 @@ class Pipeline:
     @property
     def is_settled(self) -> bool:
         """Whether everything that was done is stored."""
-        return not self._is_dirty and not self._is_storing
+        return self._storing.is_settled
 
     @property
     def has_work(self) -> bool:
@@ -118,59 +116,61 @@ class Pipeline:
 
     def snapshot(self) -> Snapshot:
         """The state as it is now."""
+        acks = self._acks.dump(self._flights.events())
         kept = self._released, self.sequencer, self.deduplicator
-        return dump_state(self.policy, self.epoch, self.tracker, self._done_above, self._acks.dump(), *kept)
+        return dump_state(self.policy, self.epoch, self.tracker, self._done_above, acks, *kept)
 
     # Received: decode, admit, deduplicate, sequence.
 
     def _receive(self, batch: RawBatch, now_ms: int) -> None:
         self._now_ms = now_ms
         self.watermark.arrived(now_ms)
-        arrivals = self._arrivals.of(batch)
-        for row in range(len(batch)):
-            number = batch.sequence_numbers[row]
-            if number <= self.highest_received:
-                self.counts.redelivered += 1
-                continue
-            if self.highest_received >= 0:
-                self.counts.gaps += number - self.highest_received - 1
-            self.highest_received = number
-            self._is_dirty = True
-            watermark_ms = self.watermark.observe(batch.enqueued_times_ms[row])
-            self._release_due(watermark_ms)
-            flights = arrivals[row]
-            slot = self.tracker.open(number, batch.offsets[row], len(flights), watermark_ms)
-            done = self._done_above.pop(number, ()) if self._done_above else ()
-            for flight in flights:
+        numbers, offsets, times_ms = batch.sequence_numbers, batch.offsets, batch.enqueued_times_ms
+        first = self._skip_received(numbers)
+        for row, flights in enumerate(self._arrivals.of(batch, first), first):
+            number = self.highest_received = numbers[row]
+            watermark_ms = self.watermark.observe(times_ms[row])
+            self._let_pass(watermark_ms)
+            slot = self.tracker.open(number, offsets[row], len(flights), watermark_ms)
+            for flight in self._unfinished(slot, flights) if self._done_above else flights:
                 flight.slot = slot
-                if flight.index in done:
-                    self.tracker.resolve(slot, flight.index)
-                else:
-                    self._enter(flight)
+                self._enter(flight)
+        if first < len(numbers):
+            self._storing.is_dirty = True
         self._dispatch_in_turn(self._released.passed(self.highest_received))
 
+    def _skip_received(self, numbers: list[int]) -> int:
+        """Give the row of the first message that is new; count those before it, and gaps behind it."""
+        first = bisect_right(numbers, self.highest_received)
+        self.counts.redelivered += first
+        if first < len(numbers):
+            before = self.highest_received if self.highest_received >= 0 else numbers[first] - 1
+            self.counts.gaps += numbers[-1] - before - (len(numbers) - first)
+        return first
+
+    def _unfinished(self, slot: Slot, flights: list[Flight]) -> list[Flight]:
+        """What an earlier owner had not done of a message."""
+        done = self._done_above.pop(slot.sequence_number, ())
+        for index in done:
+            self.tracker.resolve(slot, index)
+        return [flight for flight in flights if flight.index not in done]
+
     def _enter(self, flight: Flight) -> None:
-        event, verdict = flight.event, flight.verdict
-        if event is None:
-            rejection = flight.rejection
-            assert rejection is not None
-            self._leave_order(flight)
-            self._reject(flight, rejection, rejection.reason, rejection.error)
+        event = flight.event
+        if event is None or flight.verdict is not None:
+            self._refuse(flight)
             return
-        if verdict is not None:
-            self._leave_order(flight)
-            if verdict.outcome is Outcome.IGNORED:
-                self._end(flight, Outcome.IGNORED, verdict.reason)
-            else:
-                self._reject(flight, event, verdict.reason, verdict.error)
-            return
-        self.counts.unkeyed += event.partition_key is None
+        counts = self.counts
+        if event.partition_key is None:
+            counts.unkeyed += 1
         if not self._is_first(flight):
             return
-        flight.routed = flight.on_arrival | flight.in_turn
+        flight.routed = flight.pending = flight.on_arrival | flight.in_turn
         acked = self._acks.restore(flight)
-        flight.pending = flight.routed & ~acked
-        flight.in_turn &= ~acked
+        if acked:
+            flight.pending &= ~acked
+            flight.in_turn &= ~acked
+            flight.on_arrival &= ~acked
         if not flight.pending:
             self._leave_order(flight)
             if acked:
@@ -178,12 +178,26 @@ class Pipeline:
             else:
                 self._end(flight, Outcome.IGNORED, Reason.TYPE)
             return
-        self.counts.ordered_by[event.order_token.by] += 1
+        counts.ordered_by_code[flight.packed[0]] += 1
         self._flights.add(flight)
-        if acked or flight.is_stale:
-            self._acks.note(flight)
-        self._dispatch_on_arrival(flight, flight.on_arrival & ~acked)
+        if flight.on_arrival:
+            self._dispatch_on_arrival(flight, event)
         self._sequence(flight)
+
+    def _refuse(self, flight: Flight) -> None:
+        """End what is no event, or is not admitted."""
+        self._leave_order(flight)
+        event, verdict = flight.event, flight.verdict
+        if event is None:
+            rejection = flight.rejection
+            assert rejection is not None
+            self._reject(flight, rejection, rejection.reason, rejection.error)
+            return
+        assert verdict is not None
+        if verdict.outcome is Outcome.IGNORED:
+            self._end(flight, Outcome.IGNORED, verdict.reason)
+        else:
+            self._reject(flight, event, verdict.reason, verdict.error)
 
     def _is_first(self, flight: Flight) -> bool:
         """Whether the event is not a duplicate; a duplicate of one in flight waits for it."""
@@ -192,23 +206,24 @@ class Pipeline:
             self._leave_order(flight)
             self._end(flight, Outcome.DUPLICATE, None)
             return False
-        twins = self._flights.twins(flight.print)
-        for twin in twins:
+        twin = self._flights.twin(flight.identity)
+        if twin is None:
+            self.counts.identity_conflicts += known is not None
+            return True
+        while twin is not None:
             if twin.print == flight.print and self.deduplicator.reaches(twin.enqueued_time_ms):
                 if twin.followers is None:
                     twin.followers = []
                 twin.followers.append(flight)
                 self._leave_order(flight)
                 return False
-        self.counts.identity_conflicts += bool(twins) or known is not None
+            twin = twin.twin
+        self.counts.identity_conflicts += 1
         return True
 
     def _sequence(self, flight: Flight) -> None:
         """Hold an event until its turn; one that was released before a restart has had it."""
-        event = flight.event
-        assert event is not None
-        assert self.watermark.time_ms is not None
-        if self._released.is_awaited(flight.position):
+        if self._released.is_awaited(flight):
             self._dispatch_in_turn(self._released.arrive(flight))
             return
         if not flight.in_turn:
@@ -216,28 +231,30 @@ class Pipeline:
         if flight.is_stale:  # it was judged before a restart, and is not judged again
             self._stale(flight)
             return
-        number = event.position.sequence_number
-        held = Held(flight, event.object_id, event.order_token, event.type, number, len(event.original))
-        if not self.sequencer.offer(held, self.watermark.time_ms):
+        watermark_ms = self.watermark.time_ms
+        assert watermark_ms is not None
+        if not self.sequencer.offer(flight, watermark_ms):
             self._stale(flight)
 
-    def _release_due(self, watermark_ms: int) -> None:
+    def _let_pass(self, watermark_ms: int) -> None:
         """Let the watermark take effect: what is remembered, and what is held, is a function of it alone."""
         self.deduplicator.expire(watermark_ms)
         self.sequencer.expire(watermark_ms - self.policy.dedupe_window_ms)
-        for release in self.sequencer.due(watermark_ms, self.highest_received):
-            self._release(release)
+        if self.sequencer.is_due(watermark_ms, self.highest_received):
+            self._release(self.sequencer.due(watermark_ms, self.highest_received))
 
-    def _release(self, release: Release[Flight]) -> None:
-        flight = release.payload
-        assert flight.event is not None
-        self._is_dirty = True
-        if release.is_stale:
-            self._stale(flight)
-            return
-        if not release.is_latest:
-            flight.event = msgspec.structs.replace(flight.event, is_latest=False)
-        self._dispatch_in_turn(self._released.release(flight, flight.event.object_id))
+    def _release(self, released: list[Flight]) -> None:
+        self._storing.is_dirty = True
+        for flight in released:
+            event = flight.event
+            assert event is not None
+            if flight.is_late:
+                self._stale(flight)
+                continue
+            if not flight.is_latest:
+                flight.event = event = msgspec.structs.replace(event, is_latest=False)
+            if self._released.release(flight):
+                self._outbox.dispatch(flight, event, flight.in_turn)
 
     def _stale(self, flight: Flight) -> None:
         """Skip the processors that do not want what comes too late; give the others the event, marked."""
@@ -248,8 +265,6 @@ class Pipeline:
         flight.is_stale = True
         flight.pending &= ~skipping
         flight.in_turn &= self._delivers_stale
-        if flight.pending:
-            self._acks.note(flight)
         if flight.in_turn:
             flight.event = msgspec.structs.replace(flight.event, stale=True, is_latest=False)
             self._outbox.dispatch(flight, flight.event, flight.in_turn)
@@ -258,19 +273,16 @@ class Pipeline:
 
     def _leave_order(self, flight: Flight) -> None:
         """Let go of those that wait for an event which will not be dispatched again after a restart."""
-        if self._released.is_awaited(flight.position):
+        if self._released.is_awaited(flight):
             self._dispatch_in_turn(self._released.skip(flight.position))
 
     # Dispatch.
 
-    def _dispatch_on_arrival(self, flight: Flight, mask: int) -> None:
-        event = flight.event
-        if not mask or event is None:
-            return
-        stale = self.sequencer.is_stale(event.object_id, event.order_token, event.type)
-        if stale or self.sequencer.is_superseded(event.object_id, event.order_token):
+    def _dispatch_on_arrival(self, flight: Flight, event: Event) -> None:
+        stale = self.sequencer.is_stale(flight)
+        if stale or self.sequencer.is_superseded(flight):
             event = msgspec.structs.replace(event, stale=stale, is_latest=False)
-        self._outbox.dispatch(flight, event, mask)
+        self._outbox.dispatch(flight, event, flight.on_arrival)
 
     def _dispatch_in_turn(self, ready: list[Flight]) -> None:
         for flight in ready:
@@ -296,9 +308,14 @@ class Pipeline:
             self._done_by(flight, processor)
 
     def _handled(self, processor: int, flights: list[Flight]) -> None:
+        self._storing.is_dirty = True
+        self._outbox.done(processor, len(flights))
+        others = ~(1 << processor)
         for flight in flights:
             flight.handled = True
-            self._done_by(flight, processor)
+            flight.pending &= others
+            if not flight.pending:
+                self._complete(flight)
 
     def _put_aside(self, letters: list[tuple[Flight, int]]) -> None:
         self._outbox.stored(len(letters))
@@ -307,17 +324,14 @@ class Pipeline:
                 self._complete(flight)
                 continue
             flight.has_letter = True
-            self._barrier.add((flight, processor))
-            self._next_store_ms = 0
+            self._storing.wait_for(flight, processor)
             self._done_by(flight, processor)
 
     def _done_by(self, flight: Flight, processor: int) -> None:
-        self._is_dirty = True
-        self._outbox.done(processor)
+        self._storing.is_dirty = True
+        self._outbox.done(processor, 1)
         flight.pending &= ~(1 << processor)
-        if flight.pending:
-            self._acks.note(flight)
-        else:
+        if not flight.pending:
             self._complete(flight)
 
     def _reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:
@@ -328,19 +342,20 @@ class Pipeline:
     def _complete(self, flight: Flight) -> None:
         """Everybody is done with an event: it has its outcome, and is remembered."""
         self._flights.discard(flight)
-        self._acks.forget(flight)
-        if flight.event is not None and flight.print:
+        if flight.print:
             self.deduplicator.remember(flight.print, flight.enqueued_time_ms)
         self._released.resolve(flight)
         self._end(flight, *flight.outcome())
-        for follower in flight.followers or ():
-            self._end(follower, Outcome.DUPLICATE, None)
+        if flight.followers is not None:
+            for follower in flight.followers:
+                self._end(follower, Outcome.DUPLICATE, None)
 
     def _end(self, flight: Flight, outcome: Outcome, reason: Reason | None) -> None:
-        assert flight.slot is not None
-        self._is_dirty = True
-        self.counts.outcomes[outcome, reason] += 1
-        self.tracker.resolve(flight.slot, flight.index)
+        slot = flight.slot
+        assert slot is not None
+        self._storing.is_dirty = True
+        self.counts.note(outcome, reason)
+        self.tracker.resolve(slot, flight.index)
 
     # Time, storing, limits.
 
@@ -349,25 +364,14 @@ class Pipeline:
         may_follow = may_follow and not self.is_paused and not self._is_revoked
         if may_follow and self.watermark.follow_clock(now_ms):
             assert self.watermark.time_ms is not None
-            self._release_due(self.watermark.time_ms)
-
-    def _stored(self, stored: stimuli.Stored) -> None:
-        self._now_ms = max(self._now_ms, stored.now_ms)
-        self._is_storing = False
-        self._is_dirty = self._is_dirty or not stored.ok
-        self._barrier.stored(ok=stored.ok)
-        # A write that failed was slow because the store was away: the next one comes as soon as usual.
-        took_ms = stored.took_ms if stored.ok else 0
-        stretched_ms = min(self.policy.checkpoint_stretch * took_ms, self.policy.checkpoint_interval_max_ms)
-        wait_ms = max(self.policy.checkpoint_interval_ms, stretched_ms)
-        is_urgent = stored.ok and (self._is_revoked or self._barrier)
-        self._next_store_ms = stored.now_ms + (0 if is_urgent else wait_ms)
+            self._let_pass(self.watermark.time_ms)
 
     def _effects(self) -> list[Effect]:
         effects: list[Effect] = [*self._outbox.flush()]
-        if self._is_dirty and not self._is_storing and self._now_ms >= self._next_store_ms:
-            self._is_storing, self._is_dirty = True, False
-            effects.append(StoreCheckpoint(self.snapshot(), self._barrier.take()))
+        due_ms = self._storing.due_ms
+        if due_ms is not None and self._now_ms >= due_ms:
+            settles = self._storing.begin()
+            effects.append(StoreCheckpoint(self.snapshot(), settles))
         if self._should_pause() is not self.is_paused:
             self.is_paused = not self.is_paused
             self.watermark.arrived(self._now_ms)  # the silence until now was our own doing
@@ -393,9 +397,8 @@ class Pipeline:
         )
 
     def _next_wake_ms(self) -> int | None:
-        times = []
-        if self._is_dirty and not self._is_storing:
-            times.append(self._next_store_ms)
+        store_ms = self._storing.due_ms
+        times = [] if store_ms is None else [store_ms]
         due_ms = self.sequencer.next_due_ms()
         if due_ms is not None:
             times.append(due_ms + self.policy.idle_margin_ms)

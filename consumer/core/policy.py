@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from consumer.core.packed_token import KINDS
 from consumer.core.sequencer import SequencerLimits
 from consumer.events import Outcome, Reason
 
@@ -29,17 +30,46 @@ class PipelinePolicy:
     config_hash: str = ""
 
 
-@dataclass(slots=True)
 class Counts:
     """What a pipeline has counted since it was assigned."""
 
-    outcomes: Counter[tuple[Outcome, Reason | None]] = field(default_factory=Counter)
-    ordered_by: Counter[str] = field(default_factory=Counter)
-    redelivered: int = 0
-    """Messages at or below the highest sequence number that was received."""
-    gaps: int = 0
-    """Sequence numbers that were never received."""
-    unkeyed: int = 0
-    """Events without a partition key."""
-    identity_conflicts: int = 0
-    """Events with the identity of an earlier one and other data."""
+    def __init__(self) -> None:
+        self.handled = 0
+        """Events; like all other outcomes they are in `outcomes`."""
+        self.duplicates = 0
+        self.other_outcomes: Counter[tuple[Outcome, Reason | None]] = Counter()
+        self.ordered_by_code = [0] * len(KINDS)
+        """By the code of a packed token."""
+        self.redelivered = 0
+        """Messages at or below the highest sequence number that was received."""
+        self.gaps = 0
+        """Sequence numbers that were never received."""
+        self.unkeyed = 0
+        """Events without a partition key."""
+        self.identity_conflicts = 0
+        """Events with the identity of an earlier one and other data."""
+
+    @property
+    def outcomes(self) -> Counter[tuple[Outcome, Reason | None]]:
+        """How many events ended how."""
+        outcomes = self.other_outcomes.copy()
+        if self.handled:
+            outcomes[Outcome.HANDLED, None] = self.handled
+        if self.duplicates:
+            outcomes[Outcome.DUPLICATE, None] = self.duplicates
+        return outcomes
+
+    @property
+    def ordered_by(self) -> Counter[str]:
+        """How many events were ordered by what."""
+        by = zip(KINDS, self.ordered_by_code, strict=True)
+        return Counter({str(kind): count for kind, count in by if count})
+
+    def note(self, outcome: Outcome, reason: Reason | None) -> None:
+        """Count an event that has ended."""
+        if outcome is Outcome.HANDLED:
+            self.handled += 1
+        elif outcome is Outcome.DUPLICATE:
+            self.duplicates += 1
+        else:
+            self.other_outcomes[outcome, reason] += 1

@@ -17,6 +17,8 @@ class ReleaseOrder:
     """
 
     def __init__(self, stored: Iterable[tuple[ObjectId, list[tuple[int, int]]]] = ()) -> None:
+        self._going: dict[Flight, None] = {}
+        """In the order of release. What is below concerns only objects that were stored."""
         self._by_object: dict[ObjectId, dict[tuple[int, int], Flight | None]] = {}
         """None stands for an event that is awaited."""
         self._awaited: dict[tuple[int, int], ObjectId] = {}
@@ -26,24 +28,37 @@ class ReleaseOrder:
             self._by_object[object_id] = dict.fromkeys(positions)
             self._awaited.update(dict.fromkeys(positions, object_id))
 
-    def is_awaited(self, position: tuple[int, int]) -> bool:
+    def is_awaited(self, flight: Flight) -> bool:
         """Whether an event was released before the restart."""
-        return position in self._awaited
+        return bool(self._awaited) and flight.position in self._awaited
 
-    def release(self, flight: Flight, object_id: ObjectId) -> list[Flight]:
-        """Note a release, and give what can go out now: the event, unless others are awaited before it."""
-        entries = self._by_object.setdefault(object_id, {})
-        entries[flight.position] = flight
-        flight.released_as = object_id
-        if self._awaited and None in entries.values():
-            self.waiting += 1
-            return []
+    def release(self, flight: Flight) -> bool:
+        """Note a release; False: others are awaited before it, and it waits for them."""
+        flight.is_released = True
+        if not self._by_object:
+            self._going[flight] = None
+            flight.is_dispatched = True
+            return True
+        return self._release_behind(flight)
+
+    def _release_behind(self, flight: Flight) -> bool:
+        assert flight.event is not None
+        entries = self._by_object.get(flight.event.object_id)
+        if entries is None:
+            self._going[flight] = None
+        else:
+            flight.released_as = flight.event.object_id
+            entries[flight.position] = flight
+            if self._awaited and None in entries.values():
+                self.waiting += 1
+                return False
         flight.is_dispatched = True
-        return [flight]
+        return True
 
     def arrive(self, flight: Flight) -> list[Flight]:
         """Note that an awaited event is there, and give what can go out now."""
         object_id = self._awaited.pop(flight.position)
+        flight.is_released = True
         flight.released_as = object_id
         self._by_object[object_id][flight.position] = flight
         self.waiting += 1
@@ -57,12 +72,17 @@ class ReleaseOrder:
 
     def passed(self, sequence_number: int) -> list[Flight]:
         """Note that all up to a sequence number was read: what has not arrived is gone from the hub."""
+        if not self._awaited:
+            return []
         gone = [position for position in self._awaited if position[0] <= sequence_number]
         return [flight for position in gone for flight in self.skip(position)]
 
     def resolve(self, flight: Flight) -> None:
         """Note that an event is resolved."""
+        if not flight.is_released:
+            return
         if flight.released_as is None:
+            del self._going[flight]
             return
         if not flight.is_dispatched:
             self.waiting -= 1  # it had nothing to wait for: only processors that take it on arrival were left
@@ -73,7 +93,11 @@ class ReleaseOrder:
 
     def dump(self) -> list[tuple[ObjectId, list[tuple[int, int]]]]:
         """Objects and positions, for a snapshot."""
-        return [(object_id, list(entries)) for object_id, entries in self._by_object.items()]
+        by_object = {object_id: list(entries) for object_id, entries in self._by_object.items()}
+        for flight in self._going:
+            assert flight.event is not None
+            by_object.setdefault(flight.event.object_id, []).append(flight.position)
+        return list(by_object.items())
 
     def _ready(self, object_id: ObjectId) -> list[Flight]:
         ready: list[Flight] = []

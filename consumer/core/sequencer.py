@@ -16,9 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-import msgspec
+from typing import Any, Generic, TypeVar
 
 from consumer.core.object_table import (
     EARLIER,
@@ -28,14 +26,8 @@ from consumer.core.object_table import (
     Last,
     ObjectsImage,
     ObjectTable,
-    object_key,
 )
-from consumer.core.order import EXACT, is_before
-from consumer.core.packed_token import pack
-from consumer.events import ObjectId, OrderToken
-
-PayloadT = TypeVar("PayloadT")
-"""What the caller wants back on release."""
+from consumer.core.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +44,29 @@ class SequencerLimits:
     """Objects whose last token is remembered; beyond it the one that was quiet longest is forgotten."""
 
 
-class Held(msgspec.Struct, Generic[PayloadT], eq=False):
+class Held(Place):
     """An event that waits for its turn."""
 
-    payload: PayloadT
-    object_id: ObjectId
-    token: OrderToken
-    event_type: str
-    sequence_number: int
-    size: int
+    # No __slots__: what is the same for nearly all is said once, in the class.
+
+    size: int = 0
     """Bytes."""
-    time_ms: int = 0
-    is_gone: bool = False
-    key: bytes = b""
-    """Stands for the object; set with `packed` when it is offered."""
-    packed: bytes = b""
-    """The token."""
+    since_ms: int = 0
+    """The watermark when it came."""
+    is_held: bool = False
+    is_late: bool = False
+    """On release: it has missed its turn."""
+    is_latest: bool = True
+    """On release: nothing later of its object waits."""
+
+    def __init__(self, sequence_number: int) -> None:
+        self.sequence_number = sequence_number
 
 
-class Release(msgspec.Struct, Generic[PayloadT], frozen=True):
-    """An event whose turn has come, or that has missed it."""
-
-    payload: PayloadT
-    is_stale: bool
-    is_latest: bool
+HeldT = TypeVar("HeldT", bound=Held)
 
 
-class Sequencer(Generic[PayloadT]):
+class Sequencer(Generic[HeldT]):
     """The events of one partition that wait for their turn, and the last token of every object."""
 
     def __init__(self, limits: SequencerLimits, image: ObjectsImage | None = None) -> None:
@@ -90,131 +78,149 @@ class Sequencer(Generic[PayloadT]):
         self.released_early = 0
         """Events released by a limit and not by the window."""
         self.objects_evicted = 0
-        self.new_objects: list[ObjectId] = []
-        """Objects that were not remembered before; whoever looks at them empties the list."""
-        self._queue: deque[Held[PayloadT]] = deque()
-        self._by_object: dict[bytes, list[Held[PayloadT]]] = {}
+        self.new_objects: list[bytes] = []
+        """Keys of objects that were not remembered before; whoever looks at them empties the list."""
+        self._queue: deque[HeldT] = deque()
+        self._by_object: dict[bytes, HeldT | list[HeldT]] = {}
+        """Nearly always one event of an object waits: then it stands here without a list around it."""
         self._last = ObjectTable(image)
-        self._keyed: tuple[ObjectId | None, bytes] = (None, b"")
-        """The last object that was asked about, and its key: an event asks several times."""
         self._evict()
 
     def __len__(self) -> int:
         """How many objects are remembered."""
         return len(self._last)
 
-    def offer(self, item: Held[PayloadT], watermark_ms: int) -> bool:
+    def offer(self, item: HeldT, watermark_ms: int) -> bool:
         """Hold an event; False: it is stale and was not taken.
 
         `watermark_ms` includes the event itself. It stands for the enqueued time, so that one that the
         service stamped too early waits no shorter than its neighbours.
         """
-        item.key = self._key(item.object_id)
-        item.packed = pack(item.token)
-        standing = self._last.standing(item.key, item.token, item.packed, item.event_type)
-        if standing == EARLIER or (standing == TWIN and item.token.by in EXACT):
+        if self.is_stale(item):
             return False
-        item.time_ms = watermark_ms
+        item.since_ms = watermark_ms
+        item.is_held = True
         self._queue.append(item)
-        self._by_object.setdefault(item.key, []).append(item)
+        siblings = self._by_object.get(item.object_key)
+        if siblings is None:
+            self._by_object[item.object_key] = item
+        elif isinstance(siblings, list):
+            siblings.append(item)
+        else:
+            self._by_object[item.object_key] = [siblings, item]
         self.held += 1
         self.held_bytes += item.size
         return True
 
-    def is_stale(self, object_id: ObjectId, token: OrderToken, event_type: str) -> bool:
+    def is_stale(self, item: HeldT) -> bool:
         """Whether a later event of the object was released.
 
         An equal token is stale only where the token counts something and the type is the same: two
         different events may share a tick of a clock, and one change may raise two types of event.
         """
-        standing = self._last.standing(self._key(object_id), token, pack(token), event_type)
-        return standing == EARLIER or (standing == TWIN and token.by in EXACT)
+        standing = self._last.standing(item)
+        return standing == EARLIER or (standing == TWIN and item.is_exact)
 
-    def is_superseded(self, object_id: ObjectId, token: OrderToken) -> bool:
+    def is_superseded(self, item: HeldT) -> bool:
         """Whether a later event of the object is known, released or held."""
-        key = self._key(object_id)
-        standing = self._last.standing(key, token, pack(token), "")
-        return standing == EARLIER or any(
-            is_before(token, item.token) for item in self._by_object.get(key, ())
-        )
+        if self._last.standing(item) == EARLIER:
+            return True
+        siblings = self._by_object.get(item.object_key)
+        if siblings is None:
+            return False
+        for other in siblings if isinstance(siblings, list) else [siblings]:
+            if item.is_before(other):
+                return True
+        return False
 
-    def due(self, watermark_ms: int, newest_sequence_number: int) -> list[Release[PayloadT]]:
-        """Release what the watermark has passed, and what a limit does not allow to hold any longer."""
-        releases: list[Release[PayloadT]] = []
+    def is_due(self, watermark_ms: int, newest_sequence_number: int) -> bool:
+        """Whether `due` would release anything."""
         queue, limits = self._queue, self.limits
         while queue:
             head = queue[0]
-            if head.is_gone:
+            if not head.is_held:
                 queue.popleft()
                 continue
-            if head.time_ms + limits.window_ms > watermark_ms:
-                if (
-                    self.held <= limits.held_max
-                    and self.held_bytes <= limits.held_bytes_max
-                    and newest_sequence_number - head.sequence_number <= limits.span_max
-                ):
-                    break
+            return (
+                head.since_ms + limits.window_ms <= watermark_ms
+                or self.held > limits.held_max
+                or self.held_bytes > limits.held_bytes_max
+                or newest_sequence_number - head.sequence_number > limits.span_max
+            )
+        return False
+
+    def due(self, watermark_ms: int, newest_sequence_number: int) -> list[HeldT]:
+        """Release what the watermark has passed, and what a limit does not allow to hold any longer."""
+        released: list[HeldT] = []
+        while self.is_due(watermark_ms, newest_sequence_number):
+            head = self._queue.popleft()
+            if head.since_ms + self.limits.window_ms > watermark_ms:
                 self.released_early += 1
-            self._release(head, releases)
-        return releases
+            self._release(head, released)
+        return released
+
+    def due_all(self) -> list[HeldT]:
+        """Release everything, because nothing more will come."""
+        released: list[HeldT] = []
+        for item in list(self._queue):
+            if item.is_held:
+                self._release(item, released)
+        self._queue.clear()
+        return released
 
     def next_due_ms(self) -> int | None:
         """The watermark at which the oldest held event is due; None: nothing is held."""
-        while self._queue and self._queue[0].is_gone:
+        while self._queue and not self._queue[0].is_held:
             self._queue.popleft()
-        return self._queue[0].time_ms + self.limits.window_ms if self._queue else None
+        return self._queue[0].since_ms + self.limits.window_ms if self._queue else None
 
-    def _release(self, head: Held[PayloadT], releases: list[Release[PayloadT]]) -> None:
-        siblings = self._by_object[head.key]
-        if len(siblings) == 1:
-            del self._by_object[head.key]
-            self._emit(head, releases, is_latest=True)
+    def _release(self, head: HeldT, released: list[HeldT]) -> None:
+        siblings = self._by_object.pop(head.object_key)
+        if not isinstance(siblings, list):
+            self._emit(head, released, is_latest=True)
             return
         # All that is before the head has its kind and width, so these can be sorted among themselves.
-        earlier = sorted(
-            (item for item in siblings if is_before(item.token, head.token)),
-            key=lambda item: item.token.value,
-        )
+        earlier: list[HeldT] = []
+        twins: list[HeldT] = []
+        remaining: list[HeldT] = []
+        for item in siblings:
+            if item is head:
+                continue
+            if item.is_before(head):
+                earlier.append(item)
+            elif item.is_exact and item.is_twin_of(head):
+                twins.append(item)
+            else:
+                remaining.append(item)
+        if len(earlier) > 1:
+            earlier.sort(key=_packed if _are_packed(earlier) else _value)
+        if remaining:
+            self._by_object[head.object_key] = remaining if len(remaining) > 1 else remaining[0]
+        for item in earlier:
+            self._emit(item, released, is_latest=False)
+        self._emit(head, released, is_latest=not remaining)
         # Twins miss their turn at once. What is held is never stale: so a restart, after which it is
         # offered again, finds the same events held as if there had been none.
-        twins = [item for item in siblings if item is not head and _is_twin(item, head)]
-        going = {id(item) for item in (*earlier, head, *twins)}
-        remaining = [item for item in siblings if id(item) not in going]
-        if remaining:
-            self._by_object[head.key] = remaining
-        else:
-            del self._by_object[head.key]
-        for item in earlier:
-            self._emit(item, releases, is_latest=False)
-        self._emit(head, releases, is_latest=not remaining)
         for item in twins:
-            self._emit(item, releases, is_latest=False)
+            self._emit(item, released, is_latest=False)
 
-    def _emit(self, item: Held[PayloadT], releases: list[Release[PayloadT]], *, is_latest: bool) -> None:
-        item.is_gone = True
+    def _emit(self, item: HeldT, released: list[HeldT], *, is_latest: bool) -> None:
+        item.is_held = False
         self.held -= 1
         self.held_bytes -= item.size
-        standing = self._last.standing(item.key, item.token, item.packed, item.event_type)
-        if standing == EARLIER or (standing == TWIN and item.token.by in EXACT):
-            releases.append(Release(item.payload, is_stale=True, is_latest=False))
+        standing = self._last.standing(item)
+        item.is_late = standing == EARLIER or (standing == TWIN and item.is_exact)
+        item.is_latest = is_latest and not item.is_late
+        released.append(item)
+        if item.is_late:
             return
         if standing == UNKNOWN:
-            self.new_objects.append(item.object_id)
+            self.new_objects.append(item.object_key)
         elif standing == INCOMPARABLE:
             self.incomparable += 1
-        self._last.put(item.key, item.token, item.packed, item.event_type, item.time_ms)
+        self._last.put(item, item.since_ms)
         if len(self._last) > self.limits.objects_max:
             self._evict()
-        releases.append(Release(item.payload, is_stale=False, is_latest=is_latest))
-
-    def due_all(self) -> list[Release[PayloadT]]:
-        """Release everything, because nothing more will come."""
-        releases: list[Release[PayloadT]] = []
-        for item in list(self._queue):
-            if not item.is_gone:
-                self._release(item, releases)
-        self._queue.clear()
-        return releases
 
     def expire(self, before_ms: int) -> None:
         """Forget objects whose last event is older than a log time."""
@@ -228,17 +234,19 @@ class Sequencer(Generic[PayloadT]):
         """Key and last released event of every object, longest quiet first."""
         return self._last.entries()
 
-    def _key(self, object_id: ObjectId) -> bytes:
-        if self._keyed[0] is not object_id:
-            self._keyed = (object_id, object_key(object_id))
-        return self._keyed[1]
-
     def _evict(self) -> None:
         while len(self._last) > self.limits.objects_max:
             self._last.forget_oldest()
             self.objects_evicted += 1
 
 
-def _is_twin(item: Held[PayloadT], other: Held[PayloadT]) -> bool:
-    """Whether two events stand at the same point of a count and are of the same type."""
-    return item.token == other.token and item.token.by in EXACT and item.event_type == other.event_type
+def _are_packed(items: list[HeldT]) -> bool:
+    return all(item.is_packed for item in items)
+
+
+def _packed(item: Held) -> bytes:
+    return item.packed
+
+
+def _value(item: Held) -> Any:
+    return item.token.value

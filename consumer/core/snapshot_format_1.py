@@ -9,7 +9,7 @@ import msgspec
 
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.object_table import ObjectsImage, ObjectTable, object_key
-from consumer.core.packed_token import pack
+from consumer.core.place import NamedPlace
 from consumer.core.sections import MAGIC
 from consumer.core.table_image import TableImage
 from consumer.errors import CorruptState
@@ -81,7 +81,7 @@ def tables(state: State) -> tuple[ObjectsImage, TableImage]:
         for entry in state.objects:
             token = OrderToken(OrderedBy(entry.by), entry.value)
             key = object_key(ObjectId(state.topics[entry.topic], entry.path))
-            objects.put(key, token, pack(token), entry.event_type, entry.time_ms)
+            objects.put(NamedPlace(key, token, entry.event_type), entry.time_ms)
     except (ValueError, IndexError) as error:
         raise CorruptState(f"The stored state cannot be read: {error}.") from error
     identities = Deduplicator(window_ms=0, identities_max=len(state.identities))

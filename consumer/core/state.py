@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from consumer.core.checkpoint import CheckpointTracker
 from consumer.core.deduplicator import Deduplicator
@@ -64,8 +64,6 @@ class Acks:
     def __init__(self, processors: Sequence[str], stored: list[Progress]) -> None:
         self._processors = processors
         self._stored = {(progress.sequence_number, progress.element): progress for progress in stored}
-        self._flights: dict[Flight, None] = {}
-        """In flight, and there is something to remember of them."""
 
     def restore(self, flight: Flight) -> int:
         """Tell a flight what was before the restart; gives the processors that were done, a bit for each."""
@@ -78,18 +76,13 @@ class Acks:
         flight.has_letter = progress.dead is not None
         return sum(1 << index for index, name in enumerate(self._processors) if name in progress.done)
 
-    def note(self, flight: Flight) -> None:
-        """Note that there is something to remember of an event in flight."""
-        self._flights[flight] = None
-
-    def forget(self, flight: Flight) -> None:
-        """Note that an event is resolved."""
-        self._flights.pop(flight, None)
-
-    def dump(self) -> list[Progress]:
+    def dump(self, flights: Iterable[Flight]) -> list[Progress]:
         """The same for a snapshot: what has not been read again yet, and what is in flight now."""
         progresses = list(self._stored.values())
-        for flight in self._flights:
+        for flight in flights:
+            is_untouched = flight.pending == flight.routed and not flight.handled
+            if is_untouched and not flight.is_stale and not flight.has_letter:
+                continue
             done = flight.routed & ~flight.pending
             names = [self._processors[index] for index in bits(done)]
             dead = flight.dead if flight.has_letter else None

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from consumer.core.deduplicator import Deduplicator
+from consumer.core.object_table import object_key
+from consumer.core.packed_token import pack
 from consumer.core.sequencer import Held, Sequencer, SequencerLimits
 from consumer.core.snapshot import Snapshot, new_snapshot
 from consumer.events import Checkpoint, ObjectId, OrderedBy, OrderToken
@@ -30,7 +32,7 @@ _ACCOUNT = _TOPIC.format("storage/storageaccounts", "prod")
 _MEMORY = Path("/proc/self/statm")
 
 
-def event_at(number: int) -> Held[int]:
+def event_at(number: int) -> Held:
     """An event of an object of its own: a blob, a run or a model."""
     kind, rest = number % 3, f"{number * 2_654_435_761 % 2**32:08x}-{number}"
     if kind == 0:
@@ -38,19 +40,28 @@ def event_at(number: int) -> Held[int]:
             _ACCOUNT, f"/blobServices/default/containers/daily/blobs/2026/11/21/part-{rest}.parquet"
         )
         token = OrderToken(OrderedBy.SEQUENCER, f"{number + 1:048x}")
-        return Held(number, blob, token, "Microsoft.Storage.BlobCreated", number, 1_000)
+        return _held(number, blob, token, "Microsoft.Storage.BlobCreated")
     if kind == 1:
         token = OrderToken(OrderedBy.STATUS, (number % 2, 17_952_408_000_000_000 + number))
         type_ = "Microsoft.MachineLearningServices.RunStatusChanged"
-        return Held(number, ObjectId(_SPACE, f"runs/train-{rest}"), token, type_, number, 1_000)
+        return _held(number, ObjectId(_SPACE, f"runs/train-{rest}"), token, type_)
     token = OrderToken(OrderedBy.VERSION, number)
     type_ = "Microsoft.MachineLearningServices.ModelRegistered"
-    return Held(number, ObjectId(_SPACE, f"models/churn-{rest}"), token, type_, number, 1_000)
+    return _held(number, ObjectId(_SPACE, f"models/churn-{rest}"), token, type_)
 
 
-def sequencer_of(objects: int) -> Sequencer[int]:
+def _held(number: int, object_id: ObjectId, token: OrderToken, event_type: str) -> Held:
+    held = Held(number)
+    held.object_key = object_key(object_id)
+    held.packed = pack(token)
+    held.event_type = event_type
+    held.size = 1_000
+    return held
+
+
+def sequencer_of(objects: int) -> Sequencer[Held]:
     """A sequencer that remembers so many objects."""
-    sequencer: Sequencer[int] = Sequencer(SequencerLimits(0, objects_max=objects))
+    sequencer: Sequencer[Held] = Sequencer(SequencerLimits(0, objects_max=objects))
     for number in range(objects):
         sequencer.offer(event_at(number), START_MS + number)
         sequencer.due(START_MS + number, number)

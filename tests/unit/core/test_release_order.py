@@ -31,12 +31,30 @@ def test_what_was_released_first_goes_out_first_however_it_is_read() -> None:
     assert order.waiting == 0
 
 
-def test_what_is_released_later_waits_behind_what_is_awaited() -> None:
+def test_what_is_released_later_waits_behind_what_is_awaited(event) -> None:
     order = ReleaseOrder([(X, [(7, 0)])])
+    behind, other = flight(5), flight(6)
+    behind.event, other.event = event(object_id=X), event(object_id=Y)
 
-    assert numbers(order.release(flight(5), X)) == []
-    assert numbers(order.release(flight(6), Y)) == [6]
+    assert not order.release(behind)
+    assert order.release(other)
+    assert order.dump() == [(X, [(7, 0), (5, 0)]), (Y, [(6, 0)])]
     assert numbers(order.arrive(flight(7))) == [7, 5]
+    order.resolve(behind)
+    order.resolve(other)
+    assert order.dump() == [(X, [(7, 0)])]
+
+
+def test_what_is_released_is_stored_until_it_is_resolved(event) -> None:
+    order = ReleaseOrder()
+    flights = [flight(number) for number in (4, 2, 3)]
+    for one, object_id in zip(flights, (X, Y, X), strict=True):
+        one.event = event(object_id=object_id)
+        assert order.release(one)
+
+    assert order.dump() == [(X, [(4, 0), (3, 0)]), (Y, [(2, 0)])]
+    order.resolve(flights[0])
+    assert order.dump() == [(Y, [(2, 0)]), (X, [(3, 0)])]
 
 
 def test_what_left_the_hub_keeps_nobody_waiting() -> None:

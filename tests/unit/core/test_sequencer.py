@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.object_table import object_key
-from consumer.core.sequencer import Held, Release, Sequencer, SequencerLimits
-from consumer.events import ObjectId, OrderedBy, OrderToken
+from consumer.core.packed_token import pack
+from consumer.core.sequencer import Held, Sequencer, SequencerLimits
+from consumer.events import OrderedBy, OrderToken
 
 SEQUENCER, EVENT_TIME = OrderedBy.SEQUENCER, OrderedBy.EVENT_TIME
 BIG = 10**9
@@ -32,24 +32,43 @@ class Item(NamedTuple):
         return OrderToken(SEQUENCER if isinstance(self.value, str) else EVENT_TIME, self.value)
 
 
-def run(limits: SequencerLimits, items: list[Item]) -> tuple[list[tuple[int, bool]], Sequencer[int]]:
+class HeldItem(Held):
+    """An item in the form in which the sequencer takes it."""
+
+    def __init__(self, item: Item) -> None:
+        super().__init__(item.number)
+        self.item = item
+        self.object_key = key(item.object)
+        self.packed = pack(item.token)
+        self.event_type = item.type
+        self.size = item.size
+
+    @property
+    def token(self) -> OrderToken:
+        return self.item.token
+
+
+def key(name: str) -> bytes:
+    return name.encode().ljust(16, b"-")
+
+
+def run(limits: SequencerLimits, items: list[Item]) -> tuple[list[tuple[int, bool]], Sequencer[HeldItem]]:
     """The numbers of what was released, in order, and whether each was stale."""
-    sequencer: Sequencer[int] = Sequencer(limits)
+    sequencer: Sequencer[HeldItem] = Sequencer(limits)
     out: list[tuple[int, bool]] = []
     watermark = 0
     for item in items:
         watermark = max(watermark, item.time_ms)
         out += named(sequencer.due(watermark, item.number))
-        held = Held(item.number, ObjectId("", item.object), item.token, item.type, item.number, item.size)
-        if not sequencer.offer(held, watermark):
+        if not sequencer.offer(HeldItem(item), watermark):
             out.append((item.number, True))
     out += named(sequencer.due_all())
     assert (sequencer.held, sequencer.held_bytes, sequencer.next_due_ms()) == (0, 0, None)
     return out, sequencer
 
 
-def named(releases: list[Release[int]]) -> list[tuple[int, bool]]:
-    return [(release.payload, release.is_stale) for release in releases]
+def named(released: list[HeldItem]) -> list[tuple[int, bool]]:
+    return [(held.item.number, held.is_late) for held in released]
 
 
 def order_of(window_ms: int, *arrivals: tuple[int, str | int], **limits: int) -> str:
@@ -111,11 +130,11 @@ def test_an_equal_point_of_a_count_is_stale_only_for_the_same_type() -> None:
 
 
 def test_the_last_of_what_waits_is_the_latest() -> None:
-    sequencer: Sequencer[int] = Sequencer(SequencerLimits(10))
+    sequencer: Sequencer[HeldItem] = Sequencer(SequencerLimits(10))
     for number, value in enumerate([3, 1, 2]):
-        sequencer.offer(Held(value, ObjectId("", "x"), OrderToken(EVENT_TIME, value), "t", number, 1), 0)
+        sequencer.offer(HeldItem(Item(number, 0, value=value)), 0)
 
-    assert [(release.payload, release.is_latest) for release in sequencer.due_all()] == [
+    assert [(held.item.value, held.is_latest) for held in sequencer.due_all()] == [
         (1, False),
         (2, False),
         (3, True),
@@ -123,30 +142,29 @@ def test_the_last_of_what_waits_is_the_latest() -> None:
 
 
 def test_a_known_later_event_supersedes_an_earlier_one_held_or_released() -> None:
-    sequencer: Sequencer[int] = Sequencer(SequencerLimits(10))
-    object_id = ObjectId("", "x")
-    sequencer.offer(Held(0, object_id, OrderToken(EVENT_TIME, 5), "t", 0, 1), 0)
+    sequencer: Sequencer[HeldItem] = Sequencer(SequencerLimits(10))
+    sequencer.offer(HeldItem(Item(0, 0, value=5)), 0)
 
-    assert sequencer.is_superseded(object_id, OrderToken(EVENT_TIME, 4))
-    assert not sequencer.is_superseded(object_id, OrderToken(EVENT_TIME, 5))
+    assert sequencer.is_superseded(HeldItem(Item(1, 0, value=4)))
+    assert not sequencer.is_superseded(HeldItem(Item(1, 0, value=5)))
     sequencer.due_all()
-    assert sequencer.is_superseded(object_id, OrderToken(EVENT_TIME, 4))
-    assert not sequencer.is_superseded(ObjectId("", "y"), OrderToken(EVENT_TIME, 4))
+    assert sequencer.is_superseded(HeldItem(Item(1, 0, value=4)))
+    assert not sequencer.is_superseded(HeldItem(Item(1, 0, value=4, object="y")))
 
 
 def test_the_object_that_was_quiet_longest_is_forgotten_first_and_counted() -> None:
     items = [Item(number, number, object=name, value=9) for number, name in enumerate("xyxz")]
     _, sequencer = run(SequencerLimits(0, objects_max=2), items)
 
-    assert [key for key, _ in sequencer.objects()] == [object_key(ObjectId("", path)) for path in "xz"]
+    assert [known for known, _ in sequencer.objects()] == [key("x"), key("z")]
     assert sequencer.objects_evicted == 1
-    assert [object_id.path for object_id in sequencer.new_objects] == ["x", "y", "z"]
+    assert sequencer.new_objects == [key("x"), key("y"), key("z")]
 
 
 def test_objects_expire_by_log_time_and_are_kept_over_a_restart() -> None:
     items = [Item(0, 5, object="x"), Item(1, 8, object="y")]
     _, sequencer = run(SequencerLimits(0), items)
-    again: Sequencer[int] = Sequencer(SequencerLimits(0), sequencer.image())
+    again: Sequencer[HeldItem] = Sequencer(SequencerLimits(0), sequencer.image())
     assert again.objects() == sequencer.objects()
     again.expire(8)
 
@@ -157,7 +175,7 @@ def test_a_smaller_cap_forgets_at_once_what_is_too_much() -> None:
     _, sequencer = run(
         SequencerLimits(0), [Item(number, number, object=name) for number, name in enumerate("xyz")]
     )
-    again: Sequencer[int] = Sequencer(SequencerLimits(0, objects_max=1), sequencer.image())
+    again: Sequencer[HeldItem] = Sequencer(SequencerLimits(0, objects_max=1), sequencer.image())
 
     assert again.objects() == sequencer.objects()[2:]
     assert again.objects_evicted == 2
@@ -273,17 +291,17 @@ def test_everything_comes_out_once_and_nothing_in_turn_goes_back(
 @given(some_limits, arrivals(), st.data())
 def test_what_is_held_is_never_stale(limits: SequencerLimits, items: list[Item], data: st.DataObject) -> None:
     """So a restart may offer it again."""
-    sequencer: Sequencer[Item] = Sequencer(limits)
-    held: dict[int, Item] = {}
+    sequencer: Sequencer[HeldItem] = Sequencer(limits)
+    held: dict[int, HeldItem] = {}
     watermark = 0
     for item in items:
         watermark = max(watermark, item.time_ms)
         for release in sequencer.due(watermark, item.number):
-            del held[release.payload.number]
-        offered = Held(item, ObjectId("", item.object), item.token, item.type, item.number, item.size)
+            del held[release.item.number]
+        offered = HeldItem(item)
         if sequencer.offer(offered, watermark):
-            held[item.number] = item
+            held[item.number] = offered
         assert sequencer.held == len(held) <= limits.held_max + 1
-        assert sequencer.held_bytes == sum(item.size for item in held.values())
+        assert sequencer.held_bytes == sum(one.size for one in held.values())
         for one in held.values():
-            assert not sequencer.is_stale(ObjectId("", one.object), one.token, one.type)
+            assert not sequencer.is_stale(one)

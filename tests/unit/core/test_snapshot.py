@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.object_table import Last, ObjectsImage, ObjectTable, object_key
-from consumer.core.packed_token import pack
+from consumer.core.place import NamedPlace
 from consumer.core.sections import Section, frame, unframe
 from consumer.core.snapshot import FORMAT, Progress, Snapshot, decode, encode, format_of, new_snapshot
 from consumer.core.table_image import TableImage
@@ -35,7 +35,7 @@ def objects_of(lasts: dict[str, Last], topic: str = "/subscriptions/s") -> Objec
     table = ObjectTable()
     for path, last in lasts.items():
         token, event_type, time_ms = last
-        table.put(object_key(ObjectId(topic, path)), token, pack(token), event_type, time_ms)
+        table.put(NamedPlace(object_key(ObjectId(topic, path)), token, event_type), time_ms)
     return table.image()
 
 

@@ -6,9 +6,9 @@ This is the processor boundary: whatever a processor raises ends here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import structlog
 
@@ -19,6 +19,7 @@ from consumer.core.stimuli import Verdict
 from consumer.events import Event, Reason
 from consumer.processor import BatchProcessor, Context, Processor, Reject, Retry
 from consumer.runtime.clock import Clock
+from consumer.runtime.deadline import Deadline
 from consumer.runtime.lease import Lease
 
 _log = structlog.get_logger("inturn.processor")
@@ -65,7 +66,13 @@ class RunningProcessor:
     @property
     def takes_batches(self) -> bool:
         """Whether it is given chunks."""
-        return isinstance(self.target, BatchProcessor)
+        return self.process_batch is not None
+
+    @property
+    def process_batch(self) -> Callable[[Sequence[Event], Context], Awaitable[None]] | None:
+        """What is given chunks, if anything is."""
+        # Not by `isinstance`: to ask a protocol costs as much as all the rest of an attempt.
+        return getattr(self.target, "process_batch", None)
 
     def key_of(self, event: Event) -> str:
         """The idempotency key of the processor's effect for an event."""
@@ -75,12 +82,13 @@ class RunningProcessor:
 class Turn:
     """What the attempts of one lane need, and what is seen of them from outside."""
 
-    __slots__ = ("clock", "epoch", "lease", "started_s")
+    __slots__ = ("clock", "deadline", "epoch", "lease", "started_s")
 
     def __init__(self, lease: Lease, clock: Clock, epoch: int) -> None:
         self.lease = lease
         self.clock = clock
         self.epoch = epoch
+        self.deadline = Deadline()
         self.started_s: float | None = None
         """When the attempt began that runs now."""
 
@@ -149,7 +157,7 @@ async def _attempt(
     turn.started_s = started_s = turn.clock.monotonic_s()
     fault: _Fault | None = None
     try:
-        fault = await _call(processor, events, context)
+        fault = await _call(processor, events, context, turn.deadline)
     finally:
         turn.started_s = None
         counts.running -= 1
@@ -173,31 +181,41 @@ async def _attempt(
     return fault
 
 
-async def _call(processor: RunningProcessor, events: Sequence[Event], context: Context) -> _Fault | None:
-    target = processor.target
+async def _call(
+    processor: RunningProcessor, events: Sequence[Event], context: Context, deadline: Deadline
+) -> _Fault | None:
+    process_batch = processor.process_batch
+    is_over = False
     try:
-        async with asyncio.timeout(processor.deadline_s) as deadline:
-            if isinstance(target, BatchProcessor):
-                await target.process_batch(events, context)
+        deadline.begin(processor.deadline_s)
+        try:
+            if process_batch is None:
+                await cast("Processor", processor.target)(events[0], context)
             else:
-                await target(events[0], context)
+                await process_batch(events, context)
+        finally:
+            is_over = deadline.end()
     except Reject as verdict:
         return _Fault("rejected", _describe(verdict, "rejected by the processor"))
     except Retry as request:
         return _Fault("retry", _describe(request, "the processor asked for it again"), request.after_s)
-    except TimeoutError as error:
-        if deadline.expired():
-            return _Fault("timeout", f"no result within the deadline of {processor.deadline_s:g} s")
-        return _Fault("failed", _describe(error))
-    except asyncio.CancelledError as error:
-        # Being cancelled ourselves is not the processor's fault; a cancellation of its own is.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        return _Fault("failed", _describe(error, "the processor was cancelled from inside"))
+    except (TimeoutError, asyncio.CancelledError) as error:
+        return _interrupted(error, processor.deadline_s if is_over else None)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the processor boundary
         return _Fault("failed", _describe(error))
     return None
+
+
+def _interrupted(error: TimeoutError | asyncio.CancelledError, deadline_s: float | None) -> _Fault:
+    """Tell our deadline (None: it was not over) from the processor's own ones, and from being cancelled."""
+    if isinstance(error, asyncio.CancelledError):
+        # Being cancelled ourselves is not the processor's fault; a cancellation of its own is.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+    if deadline_s is not None:
+        return _Fault("timeout", f"no result within the deadline of {deadline_s:g} s")
+    return _Fault("failed", _describe(error, "the processor was cancelled from inside"))
 
 
 def _describe(error: BaseException, otherwise: str = "") -> str:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from itertools import islice
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -21,11 +20,14 @@ from consumer.core.flights import Delivery, Flight
 from consumer.core.stimuli import Result, Verdict
 from consumer.events import Event, Reason
 from consumer.runtime.attempts import Ending, RunningProcessor, Turn, run_attempts
+from consumer.runtime.lane import Lane
 
 _log = structlog.get_logger("inturn.processor")
 
 Settle = Callable[[list[Result]], Awaitable[None]]
 """Takes results; returns when what may follow them may begin."""
+Report = Callable[[int, list[Flight]], None]
+"""Takes the processor and the tickets of what it handled."""
 
 CUT_OFF_S = 2.0
 """How long an attempt may take to end once it is cut off; then it is abandoned."""
@@ -53,14 +55,18 @@ class Lanes:
         tasks: asyncio.TaskGroup,
         new_turn: Callable[[], Turn],
         settle: Settle,
+        handled: Report,
     ) -> None:
         self._index = index
         self._processor = processor
         self._tasks = tasks
         self._new_turn = new_turn
         self._settle = settle
-        self._lanes: list[_Lane | None] = [None] * processor.concurrency
-        self._strays: list[_Lane] = []
+        self._handled = handled
+        self._takes_batches = processor.takes_batches
+        self._is_latest = processor.plan.delivery is Delivery.LATEST
+        self._lanes: list[Lane | None] = [None] * processor.concurrency
+        self._strays: list[Lane] = []
         """Lanes that were replaced, as long as their last attempt goes on."""
         self._is_stopping = False
         self._is_finishing = False
@@ -72,25 +78,31 @@ class Lanes:
         if self._is_finishing:
             return
         self._processor.counts.queued += len(events)
-        count = len(self._lanes)
-        for event, ticket in zip(events, tickets, strict=True):
-            # Python's hash of text differs from process to process, which no order depends on.
-            number = hash(event.object_id) % count
-            lane = self._lanes[number] or self._begin(number, deque())
-            lane.waiting.append((event, ticket))
-            lane.is_filled.set()
+        if len(self._lanes) == 1:
+            lane = self._lanes[0] or self._begin(0)
+            lane.events.extend(events)
+            lane.tickets.extend(tickets)
+            lane.wake()
+            return
+        numbers = _lane_numbers(events, len(self._lanes))
+        for number, event, ticket in zip(numbers, events, tickets, strict=True):
+            lane = self._lanes[number] or self._begin(number)
+            lane.events.append(event)
+            lane.tickets.append(ticket)
+            if lane.sleeper is not None:
+                lane.wake()
 
     @property
     def is_moving(self) -> bool:
         """Whether anything will end by itself, rather than behind an attempt that does not."""
         lanes = [lane for lane in self._lanes if lane is not None and not lane.is_abandoned]
-        return any(lane.waiting or lane.is_busy or lane.results for lane in lanes)
+        return any(lane.events or lane.is_busy or lane.done for lane in lanes)
 
     @property
     def is_amid(self) -> bool:
         """Whether an attempt runs that may still end, or one has just ended."""
         lanes = [lane for lane in self._lanes if lane is not None and not lane.is_abandoned]
-        return any(lane.turn.started_s is not None or lane.results for lane in lanes)
+        return any(lane.turn.started_s is not None or lane.done for lane in lanes)
 
     @property
     def has_strays(self) -> bool:
@@ -104,8 +116,8 @@ class Lanes:
 
     def _forget_waiting(self) -> None:
         for lane in self._all():
-            self._processor.counts.queued -= len(lane.waiting)
-            lane.waiting.clear()
+            self._processor.counts.queued -= len(lane.events)
+            lane.clear()
 
     def look(self, now_s: float) -> None:
         """Notice attempts that do not end; call it every second or so."""
@@ -133,83 +145,101 @@ class Lanes:
         patient = [lane.task for lane in self._all() if not lane.is_abandoned]
         return [task for task in patient if task is not None and not task.done()]
 
-    async def conclude(self) -> None:
+    def conclude(self) -> None:
         """After `cut_off`, and some time: report what is done, abandon what still runs."""
         for lane in self._all():
-            await self._flush(lane)
+            self._flush(lane)
             if lane.task is not None and not lane.task.done() and not lane.is_abandoned:
                 self._abandon(lane)
 
-    def _all(self) -> list[_Lane]:
+    def _all(self) -> list[Lane]:
         return [lane for lane in (*self._lanes, *self._strays) if lane is not None]
 
     # One lane.
 
-    def _begin(self, number: int, waiting: deque[tuple[Event, Flight]]) -> _Lane:
-        lane = self._lanes[number] = _Lane(self._new_turn(), waiting)
+    def _begin(self, number: int) -> Lane:
+        lane = self._lanes[number] = Lane(self._new_turn())
         name = f"{_LANE}{self._processor.plan.name}/{number}"
         lane.task = self._tasks.create_task(self._run(lane), name=name)
         return lane
 
-    async def _run(self, lane: _Lane) -> None:
+    async def _run(self, lane: Lane) -> None:
         try:
             while not (self._is_stopping or lane.is_replaced):
-                lane.is_busy = bool(lane.waiting)
-                if not lane.waiting:
-                    lane.is_filled.clear()
-                    await lane.is_filled.wait()
+                lane.is_busy = bool(lane.events)
+                if not lane.events:
+                    await lane.filled()
                     continue
-                if self._processor.plan.delivery is Delivery.LATEST:
+                if self._is_latest and lane.tickets[-1] is not lane.looked_through:
                     await self._skip_superseded(lane)
-                if self._processor.takes_batches:
+                if self._takes_batches:
                     await self._run_chunk(lane)
                 else:
-                    await self._run_singly(lane, lane.waiting)
+                    await self._run_singly(lane)
         finally:
             lane.is_busy = False
+            lane.turn.deadline.close()
             self._recover(lane)
 
-    async def _run_chunk(self, lane: _Lane) -> None:
-        chunk = deque(islice(lane.waiting, self._processor.chunk_max))
-        for _ in chunk:
-            self._take(lane.waiting)
-        ending = await run_attempts(self._processor, [event for event, _ in chunk], lane.turn)
+    async def _run_chunk(self, lane: Lane) -> None:
+        events, tickets = lane.take(self._processor.chunk_max)
+        self._processor.counts.queued -= len(events)
+        ending = await run_attempts(self._processor, events, lane.turn)
         if ending is None:
-            await self._run_singly(lane, chunk)
+            await self._run_one_by_one(lane, events, tickets)
+        elif ending.verdict is Verdict.HANDLED:
+            self._handled(self._index, tickets)
         else:
-            await self._settle([self._result(ticket, ending) for _, ticket in chunk])
+            await self._fail(lane, tickets[0], ending)
+        if lane.events:
+            await asyncio.sleep(0)  # a processor that never waits is not to keep the others waiting
 
-    async def _run_singly(self, lane: _Lane, queue: deque[tuple[Event, Flight]]) -> None:
-        """Go through a queue; what was done is reported soon, but not for every event by itself."""
-        while queue and not (self._is_stopping or self._is_finishing):
-            event, ticket = self._take(queue) if queue is lane.waiting else queue.popleft()
-            lane.ticket = ticket
-            ending = await run_attempts(self._processor, [event], lane.turn)
-            assert ending is not None, "an event alone has a verdict"
-            if lane.is_replaced:
+    async def _run_one_by_one(self, lane: Lane, events: list[Event], tickets: list[Flight]) -> None:
+        """Go through a chunk that could not be done together."""
+        for event, ticket in zip(events, tickets, strict=True):
+            if self._is_stopping or self._is_finishing:
                 return
-            lane.results.append(self._result(ticket, ending))
-            if ending.verdict is Verdict.FAILED or len(lane.results) >= _REPORT_MAX:
-                await self._flush(lane)
-            else:
-                self._has_results.set()
-            if self._processor.plan.delivery is Delivery.LATEST:
+            await self._run_one(lane, event, ticket)
+
+    async def _run_singly(self, lane: Lane) -> None:
+        """Go through what waits; for `latest` one event: others may be superseded by then."""
+        counts = self._processor.counts
+        while lane.events and not (self._is_stopping or self._is_finishing):
+            counts.queued -= 1
+            await self._run_one(lane, lane.events.popleft(), lane.tickets.popleft())
+            if lane.is_replaced or self._is_latest:
                 return
 
-    async def _skip_superseded(self, lane: _Lane) -> None:
-        """Take out the events after which a later one of the same object waits."""
-        last = {event.object_id: ticket for event, ticket in lane.waiting if not event.stale}
-        skipped = [ticket for event, ticket in lane.waiting if last.get(event.object_id, ticket) != ticket]
-        if not skipped:
+    async def _run_one(self, lane: Lane, event: Event, ticket: Flight) -> None:
+        """Handle one event; that it was done is reported soon, but not for every event by itself."""
+        lane.ticket = ticket
+        ending = await run_attempts(self._processor, [event], lane.turn)
+        assert ending is not None, "an event alone has a verdict"
+        if lane.is_replaced:
             return
-        gone = set(skipped)
-        lane.waiting = deque((event, ticket) for event, ticket in lane.waiting if ticket not in gone)
+        if ending.verdict is not Verdict.HANDLED:
+            await self._fail(lane, ticket, ending)
+            return
+        lane.done.append(ticket)
+        if len(lane.done) == 1:
+            self._has_results.set()
+        elif len(lane.done) >= _REPORT_MAX:
+            self._flush(lane)
+            await asyncio.sleep(0)  # a processor that never waits is not to keep the others waiting
+
+    async def _skip_superseded(self, lane: Lane) -> None:
+        """Take out the events after which a later one of the same object waits."""
+        waiting = list(zip(lane.events, lane.tickets, strict=True))
+        last = {event.object_id: ticket for event, ticket in waiting if not event.stale}
+        kept = [pair for pair in waiting if last.get(pair[0].object_id, pair[1]) is pair[1]]
+        lane.looked_through = lane.tickets[-1]
+        if len(kept) == len(waiting):
+            return
+        skipped = [ticket for event, ticket in waiting if last.get(event.object_id, ticket) is not ticket]
+        lane.events = deque(event for event, _ in kept)
+        lane.tickets = deque(ticket for _, ticket in kept)
         self._processor.counts.queued -= len(skipped)
         await self._settle([Result(ticket, self._index, Verdict.SKIPPED) for ticket in skipped])
-
-    def _take(self, waiting: deque[tuple[Event, Flight]]) -> tuple[Event, Flight]:
-        self._processor.counts.queued -= 1
-        return waiting.popleft()
 
     # Results.
 
@@ -221,15 +251,17 @@ class Lanes:
             self._has_results.clear()
             for lane in self._lanes:
                 if lane is not None:
-                    await self._flush(lane)
+                    self._flush(lane)
 
-    async def _flush(self, lane: _Lane) -> None:
-        results, lane.results = lane.results, []
-        if results:
-            await self._settle(results)
+    def _flush(self, lane: Lane) -> None:
+        done, lane.done = lane.done, []
+        if done:
+            self._handled(self._index, done)
 
-    def _result(self, ticket: Flight, ending: Ending) -> Result:
-        return Result(ticket, self._index, *ending)
+    async def _fail(self, lane: Lane, ticket: Flight, ending: Ending) -> None:
+        """Report a failure, behind what was done before; returns when what follows it may begin."""
+        self._flush(lane)
+        await self._settle([Result(ticket, self._index, *ending)])
 
     # Attempts that do not end.
 
@@ -240,7 +272,7 @@ class Lanes:
         on_arrival = processor.plan.delivery is Delivery.ON_ARRIVAL
         return on_arrival and not processor.takes_batches and not processor.retry.block
 
-    def _abandon(self, lane: _Lane) -> None:
+    def _abandon(self, lane: Lane) -> None:
         lane.abandoned_s = lane.turn.started_s
         if lane.abandoned_s is None:  # it does not run, it waits for its results to be stored
             return
@@ -254,75 +286,31 @@ class Lanes:
             abandoned=len(strays),
         )
 
-    def _recover(self, lane: _Lane) -> None:
+    def _recover(self, lane: Lane) -> None:
         """Notice that an abandoned attempt has ended after all."""
         if lane.abandoned_s is not None and lane.abandoned_s != lane.turn.started_s:
             self._processor.counts.strays.remove(lane.abandoned_s)
             lane.abandoned_s = None
 
-    def _replace(self, number: int, lane: _Lane) -> None:
+    def _replace(self, number: int, lane: Lane) -> None:
         """Let another lane go on with what waits; the event of the attempt becomes a dead letter."""
         lane.is_replaced = True
         self._strays.append(lane)
         self._processor.counts.dead_lettered += 1
-        self._begin(number, lane.waiting)
-        lane.waiting = deque()
+        heir = self._begin(number)
+        heir.events, heir.tickets = lane.events, lane.tickets
+        lane.events, lane.tickets = deque(), deque()
         error = (
             f"no result within the deadline of {self._processor.deadline_s:g} s, and it could not be cut "
             "off: its effect may still come"
         )
         ending = Ending(Verdict.FAILED, Reason.RETRIES_SPENT, error, 1)
         assert lane.ticket is not None
-        lane.results.append(self._result(lane.ticket, ending))
-        self._tasks.create_task(self._flush(lane), name=f"give up an event of {self._processor.plan.name}")
+        giving_up = self._fail(lane, lane.ticket, ending)
+        self._tasks.create_task(giving_up, name=f"give up an event of {self._processor.plan.name}")
 
 
-class _Lane:
-    """What waits in one lane, and what it is doing."""
-
-    __slots__ = (
-        "abandoned_s",
-        "is_busy",
-        "is_filled",
-        "is_replaced",
-        "overdue",
-        "results",
-        "task",
-        "ticket",
-        "turn",
-        "waiting",
-    )
-
-    def __init__(self, turn: Turn, waiting: deque[tuple[Event, Flight]]) -> None:
-        self.turn = turn
-        self.waiting = waiting
-        self.is_filled = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-        self.results: list[Result] = []
-        """What is done and not yet reported."""
-        self.ticket: Flight | None = None
-        """Of the event that is being handled by itself."""
-        self.is_busy = False
-        self.is_replaced = False
-        self.abandoned_s: float | None = None
-        """When the attempt began that goes on although it was cut off."""
-        self.overdue: tuple[float, float] | None = None
-        """When the attempt began that is past its deadline, and when that was first seen."""
-
-    def was_cut_off_before(self, limit_s: float, deadline_s: float, now_s: float) -> bool:
-        """Whether the attempt was seen past its deadline before a moment.
-
-        Seen, and not: began so long ago. The time-out of a process that was frozen fires when it wakes up.
-        """
-        started_s = self.turn.started_s
-        if started_s is None or now_s - started_s <= deadline_s:
-            self.overdue = None
-            return False
-        if self.overdue is None or self.overdue[0] != started_s:
-            self.overdue = (started_s, now_s)
-        return self.overdue[1] < limit_s
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether nobody waits for what it is doing."""
-        return self.abandoned_s is not None
+def _lane_numbers(events: Sequence[Event], count: int) -> list[int]:
+    """Which of so many lanes each event takes: the same for all events of an object."""
+    # Python's hash of text differs from process to process, which no order depends on.
+    return [hash(event.object_id) % count for event in events]

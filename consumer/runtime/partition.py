@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from consumer.core import stimuli
 from consumer.core.effects import (
     Dispatch,
     Effect,
@@ -24,18 +25,9 @@ from consumer.core.effects import (
     StoreCheckpoint,
     WakeAt,
 )
+from consumer.core.flights import Flight
 from consumer.core.pipeline import Pipeline
-from consumer.core.stimuli import (
-    DeadLettered,
-    Ended,
-    Received,
-    Resolved,
-    Result,
-    Revoked,
-    Stimulus,
-    Stored,
-    Ticked,
-)
+from consumer.core.stimuli import Result, Stimulus
 from consumer.errors import EventsLost, FenceLost, StoreUnavailable
 from consumer.events import RawBatch
 from consumer.runtime.attempts import RunningProcessor, Turn
@@ -114,7 +106,7 @@ class PartitionRunner:
         new_turn = partial(Turn, self.lease, self._clock, self.pipeline.epoch)
         async with asyncio.TaskGroup() as tasks:
             self._lanes = [
-                Lanes(index, processor, tasks, new_turn, self._settle)
+                Lanes(index, processor, tasks, new_turn, self._settle, self._report)
                 for index, processor in enumerate(self._processors)
             ]
             work = [
@@ -140,7 +132,7 @@ class PartitionRunner:
         if running:
             await asyncio.wait(running, timeout=CUT_OFF_S)
         for lanes in self._lanes:
-            await lanes.conclude()
+            lanes.conclude()
 
     async def receive(self, batch: RawBatch, *, halts_on_gap: bool = False) -> None:
         """Take a batch; waits while paused, drops it when the partition is being given up.
@@ -160,7 +152,7 @@ class PartitionRunner:
     async def end(self) -> None:
         """Release what is held, because nothing more will come, and wait until it is handled."""
         await self._until(lambda: self._inbox.is_empty)
-        self._feed(Ended())
+        self._feed(stimuli.Ended())
         await self._until(lambda: not self.pipeline.has_work)
 
     async def drain(self, timeout_s: float) -> bool:
@@ -177,8 +169,8 @@ class PartitionRunner:
         ended = await self._until(lambda: not self._is_amid, for_work_s)
         finished = ended and not any(lanes.has_strays for lanes in self._lanes)
         await self._stop_lanes()
-        self._feed(Revoked())
-        self._feed(Ticked(self._clock.now_ms()))
+        self._feed(stimuli.Revoked())
+        self._feed(stimuli.Ticked(self._clock.now_ms()))
         self._is_hurried = False  # the last write is what makes the haste safe
         stored = await self._until(lambda: self.pipeline.is_settled, _LAST_WRITE_S)
         self._stop.set()
@@ -263,12 +255,16 @@ class PartitionRunner:
                 self._wake_ms = effect.time_ms
                 self._is_woken.set()
 
+    def _report(self, processor: int, handled: list[Flight]) -> None:
+        if not self._stop.is_set():
+            self._feed(stimuli.Handled(processor, handled))
+
     async def _settle(self, results: list[Result]) -> None:
         """Report results; what follows a failure waits until it is in the dead letters and stored as such."""
         if self._stop.is_set():
             return
         expected = self._settlements.expect(results)
-        self._feed(Resolved(results))
+        self._feed(stimuli.Resolved(results))
         for future in expected:
             await future
 
@@ -281,7 +277,7 @@ class PartitionRunner:
             if not self.is_closing:
                 if batch.newest_sequence_number is not None:
                     self._newest_in_batch = batch.newest_sequence_number
-                self._feed(Received(batch, self._clock.now_ms()))
+                self._feed(stimuli.Received(batch, self._clock.now_ms()))
             self._inbox.taken()
 
     async def _keep_time(self) -> None:
@@ -300,7 +296,7 @@ class PartitionRunner:
             if self._wake_ms is not None and self._wake_ms <= now_ms:
                 self._wake_ms = None
             self._look_after(self._clock.monotonic_s())
-            self._feed(Ticked(now_ms, self._idleness.is_proved(self.newest, now_ms, wait_s)))
+            self._feed(stimuli.Ticked(now_ms, self._idleness.is_proved(self.newest, now_ms, wait_s)))
             await asyncio.sleep(0)
 
     def _look_after(self, now_s: float) -> None:
@@ -363,7 +359,7 @@ class PartitionRunner:
                 self.stored_s = self._clock.monotonic_s()
                 self._settlements.settle(store.settles)
             took_ms = int((self._clock.monotonic_s() - started_s) * 1_000)
-            self._feed(Stored(is_stored, self._clock.now_ms(), took_ms))
+            self._feed(stimuli.Stored(is_stored, self._clock.now_ms(), took_ms))
 
     async def _write_dead_letters(self) -> None:
         while True:
@@ -374,7 +370,7 @@ class PartitionRunner:
                 self._is_writing_letters = True
                 await self._dead_letters.write(letters, self.lease.hold)
                 self._is_writing_letters = False
-                self._feed(DeadLettered([(letter.ticket, letter.processor) for letter in letters]))
+                self._feed(stimuli.DeadLettered([(letter.ticket, letter.processor) for letter in letters]))
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait for something that a stimulus changes; False if it did not come about in time."""

@@ -1,0 +1,67 @@
+"""The deadline of whatever a lane attempts, with one timer for all attempts.
+
+A timer for each attempt (`asyncio.timeout`) costs more than most attempts take. The timer of a lane is left
+alone when an attempt ends in time; when it fires it is set again, for the attempt that runs by then. So
+every attempt is cut off exactly at its own deadline, and a busy lane sets a timer once per deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+
+
+class Deadline:
+    """Cancels the task that is amid an attempt when its time is over."""
+
+    __slots__ = ("_at_s", "_is_over", "_task", "_timer", "_timer_s")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[object] | None = None
+        """The one to cancel; None between attempts."""
+        self._at_s = inf
+        """Of the attempt that runs, on the loop's clock."""
+        self._is_over = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = inf
+        """When the timer fires."""
+
+    def begin(self, after_s: float) -> None:
+        """Give the current task so many seconds from now."""
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._is_over = False
+        self._at_s = at_s = loop.time() + after_s
+        if at_s < self._timer_s:
+            self._set(loop, at_s)
+
+    def end(self) -> bool:
+        """End the attempt; tells whether it was cut off, which takes that cancellation back."""
+        task, self._task = self._task, None
+        if not self._is_over:
+            return False
+        assert task is not None, "ended without a beginning"
+        task.uncancel()
+        return True
+
+    def close(self) -> None:
+        """Leave no timer behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_s = None, inf
+
+    def _set(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_s = loop.call_at(at_s, self._fire), at_s
+
+    def _fire(self) -> None:
+        fired_s, self._timer, self._timer_s = self._timer_s, None, inf
+        if self._task is None or self._is_over:
+            return
+        # Not asked of the clock: a loop may be early by as much as its clock can tell.
+        if self._at_s <= fired_s:
+            self._is_over = True
+            self._task.cancel()
+        else:
+            self._set(asyncio.get_running_loop(), self._at_s)

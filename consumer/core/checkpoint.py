@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections import deque
 
-import msgspec
-
 from consumer.events import Checkpoint
 
 
-class Slot(msgspec.Struct, eq=False):
+class Slot:
     """One message: how many of its events are unfinished, and which are done."""
 
-    sequence_number: int
-    offset: str
-    unfinished: int
-    watermark_ms: int
-    done: int = 0
-    """A bit for each element that is resolved."""
+    __slots__ = ("done", "offset", "sequence_number", "unfinished", "watermark_ms")
+
+    def __init__(self, sequence_number: int, offset: str, unfinished: int, watermark_ms: int) -> None:
+        self.sequence_number = sequence_number
+        self.offset = offset
+        self.unfinished = unfinished
+        self.watermark_ms = watermark_ms
+        self.done = 0
+        """A bit for each element that is resolved."""
 
 
 class CheckpointTracker:
@@ -33,12 +34,18 @@ class CheckpointTracker:
     """
 
     def __init__(self, checkpoint: Checkpoint, watermark_ms: int | None = None) -> None:
-        self.checkpoint = checkpoint
+        self._reached = checkpoint.sequence_number
+        self._offset = checkpoint.offset
         self.watermark_ms = watermark_ms
         """As it was when the message of the checkpoint arrived: from there the log is read again."""
         self._slots: deque[Slot] = deque()
         self._done: dict[int, int] = {}
         """Above the checkpoint, by sequence number: a bit for each element that is resolved."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The highest message with nothing unfinished at or before it."""
+        return Checkpoint(self._reached, self._offset)
 
     def __len__(self) -> int:
         """How many messages lie above the checkpoint."""
@@ -46,7 +53,7 @@ class CheckpointTracker:
 
     def open(self, sequence_number: int, offset: str, events: int, watermark_ms: int) -> Slot:
         """Note a received message with a number of events, which may be 0."""
-        assert sequence_number > self.checkpoint.sequence_number, "received at or below the checkpoint"
+        assert sequence_number > self._reached, "received at or below the checkpoint"
         assert not self._slots or sequence_number > self._slots[-1].sequence_number, "received out of order"
         slot = Slot(sequence_number, offset, events, watermark_ms)
         self._slots.append(slot)
@@ -58,11 +65,12 @@ class CheckpointTracker:
 
     def resolve(self, slot: Slot, index: int) -> None:
         """Note that one event of a message is resolved."""
+        bit = 1 << index
         assert slot.unfinished > 0, "resolved more often than received"
-        assert not slot.done >> index & 1, "resolved twice"
+        assert not slot.done & bit, "resolved twice"
         slot.unfinished -= 1
-        slot.done |= 1 << index
-        if not slot.unfinished and slot is self._slots[0]:
+        slot.done |= bit
+        if slot.unfinished == 0 and slot is self._slots[0]:
             self._advance()
         else:
             self._done[slot.sequence_number] = slot.done
@@ -74,7 +82,8 @@ class CheckpointTracker:
             slot = slots.popleft()
             if done:
                 done.pop(slot.sequence_number, None)
-        self.checkpoint = Checkpoint(slot.sequence_number, slot.offset)
+        self._reached = slot.sequence_number
+        self._offset = slot.offset
         self.watermark_ms = slot.watermark_ms
 
     def done_above(self) -> dict[int, list[int]]:

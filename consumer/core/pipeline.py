@@ -127,10 +127,13 @@ class Pipeline:
         self.watermark.arrived(now_ms)
         numbers, offsets, times_ms = batch.sequence_numbers, batch.offsets, batch.enqueued_times_ms
         first = self._skip_received(numbers)
+        passed_ms = -1
         for row, flights in enumerate(self._arrivals.of(batch, first), first):
             number = self.highest_received = numbers[row]
             watermark_ms = self.watermark.observe(times_ms[row])
-            self._let_pass(watermark_ms)
+            if watermark_ms != passed_ms or self.sequencer.is_due(watermark_ms, number):
+                self._let_pass(watermark_ms)
+                passed_ms = watermark_ms
             slot = self.tracker.open(number, offsets[row], len(flights), watermark_ms)
             for flight in self._unfinished(slot, flights) if self._done_above else flights:
                 flight.slot = slot
@@ -345,7 +348,11 @@ class Pipeline:
         if flight.print:
             self.deduplicator.remember(flight.print, flight.enqueued_time_ms)
         self._released.resolve(flight)
-        self._end(flight, *flight.outcome())
+        if flight.dead is None and flight.handled:
+            self._end(flight, Outcome.HANDLED, None)
+        else:
+            outcome, reason = flight.outcome()
+            self._end(flight, outcome, reason)
         if flight.followers is not None:
             for follower in flight.followers:
                 self._end(follower, Outcome.DUPLICATE, None)

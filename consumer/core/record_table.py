@@ -28,7 +28,6 @@ _BUCKET_BYTES = 1_000
 _NUMBER_BITS = 32
 """Of a bucket's number, in a hint."""
 _NEVER_MS = 1 << 63
-_NOTHING = (b"", 0, -1)
 _NUMBER = (1 << _NUMBER_BITS) - 1
 _spread = struct.Struct("<I").unpack_from
 
@@ -56,8 +55,10 @@ class RecordTable:
         self.oldest_ms = _NEVER_MS
         """Nothing in the table is older."""
         self._hint_all()
-        self._found = _NOTHING
-        """Key, bucket and place of the last record that was asked for: often it is put next."""
+        self._asked: bytes | None = None
+        """The last record that was asked for: often it is put next. Its key, its bucket and place."""
+        self._asked_number = 0
+        self._asked_at = -1
 
     def __len__(self) -> int:
         return self._length
@@ -81,14 +82,14 @@ class RecordTable:
         at = bucket.find(key)
         if at % self._size:
             at = _aligned(bucket, key, at, self._size)
-        self._found = (key, number, at)
+        self._asked, self._asked_number, self._asked_at = key, number, at
         return None if at < 0 else bucket[at : at + self._size]
 
     def put(self, key: bytes, record: bytes) -> None:
         """Add a record, in place of the one with its key if there is one."""
-        if self._found[0] is not key:
+        if self._asked is not key:
             self.get(key)
-        _, number, at = self._found
+        number, at = self._asked_number, self._asked_at
         size, bucket = self._size, self._buckets[number]
         if at >= 0:
             bucket = bucket[:at] + bucket[at + size :]
@@ -98,7 +99,7 @@ class RecordTable:
         else:
             self._insert(number, bucket, record)
         self._length += 1
-        self._found = _NOTHING
+        self._asked = None
         if self._length > self._mean * self._count:
             self._split()
 
@@ -108,7 +109,7 @@ class RecordTable:
         if number >= self._count:
             number &= self._narrow
         bucket = self._buckets[number]
-        self._found = _NOTHING
+        self._asked = None
         self._length += 1
         if bucket and bucket[-TIME_BYTES:] <= record[-TIME_BYTES:]:
             self._buckets[number] = bucket + record
@@ -123,14 +124,14 @@ class RecordTable:
         bucket = self._buckets[number]
         self._buckets[number] = bucket[self._size :]
         self._length -= 1
-        self._found = _NOTHING
+        self._asked = None
         return bucket[: self._size]
 
     def expire(self, before_ms: int) -> bytes:
         """Forget everything older than a log time, and give it: records, one after the other."""
         gone = []
         before = time_bytes(before_ms)
-        self._found = _NOTHING
+        self._asked = None
         while self._hints and self._hints[0] >> _NUMBER_BITS < before_ms:
             if not self._length:
                 self._hints.clear()

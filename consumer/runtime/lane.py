@@ -15,7 +15,6 @@ class Lane:
 
     __slots__ = (
         "abandoned_s",
-        "done",
         "events",
         "is_busy",
         "is_replaced",
@@ -36,8 +35,6 @@ class Lane:
         self.sleeper: asyncio.Future[None] | None = None
         """What the lane waits for when it has nothing to do."""
         self.task: asyncio.Task[None] | None = None
-        self.done: list[Flight] = []
-        """What was handled and is not yet reported."""
         self.ticket: Flight | None = None
         """Of the event that is being handled by itself."""
         self.looked_through: Flight | None = None

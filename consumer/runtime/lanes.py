@@ -32,9 +32,9 @@ Report = Callable[[int, list[Flight]], None]
 CUT_OFF_S = 2.0
 """How long an attempt may take to end once it is cut off; then it is abandoned."""
 _REPORT_AFTER_S = 0.005
-"""How long results of single events are collected before they are reported."""
+"""How long it is collected which single events were handled before that is reported."""
 _REPORT_MAX = 100
-"""Results that are collected at most."""
+"""Handled events that are collected before they are reported at once."""
 
 
 _LANE = "lane "
@@ -70,7 +70,9 @@ class Lanes:
         """Lanes that were replaced, as long as their last attempt goes on."""
         self._is_stopping = False
         self._is_finishing = False
-        self._has_results = asyncio.Event()
+        self._done: list[Flight] = []
+        """What was handled, in any lane, and is not yet reported."""
+        self._has_done = asyncio.Event()
         self._reporting = tasks.create_task(self._report(), name=f"report {processor.plan.name}")
 
     def put(self, events: list[Event], tickets: list[Flight]) -> None:
@@ -96,13 +98,13 @@ class Lanes:
     def is_moving(self) -> bool:
         """Whether anything will end by itself, rather than behind an attempt that does not."""
         lanes = [lane for lane in self._lanes if lane is not None and not lane.is_abandoned]
-        return any(lane.events or lane.is_busy or lane.done for lane in lanes)
+        return bool(self._done) or any(lane.events or lane.is_busy for lane in lanes)
 
     @property
     def is_amid(self) -> bool:
         """Whether an attempt runs that may still end, or one has just ended."""
         lanes = [lane for lane in self._lanes if lane is not None and not lane.is_abandoned]
-        return any(lane.turn.started_s is not None or lane.done for lane in lanes)
+        return bool(self._done) or any(lane.turn.started_s is not None for lane in lanes)
 
     @property
     def has_strays(self) -> bool:
@@ -147,8 +149,8 @@ class Lanes:
 
     def conclude(self) -> None:
         """After `cut_off`, and some time: report what is done, abandon what still runs."""
+        self._flush()
         for lane in self._all():
-            self._flush(lane)
             if lane.task is not None and not lane.task.done() and not lane.is_abandoned:
                 self._abandon(lane)
 
@@ -188,9 +190,9 @@ class Lanes:
         if ending is None:
             await self._run_one_by_one(lane, events, tickets)
         elif ending.verdict is Verdict.HANDLED:
-            self._handled(self._index, tickets)
+            self._note(tickets)
         else:
-            await self._fail(lane, tickets[0], ending)
+            await self._fail(tickets[0], ending)
         if lane.events:
             await asyncio.sleep(0)  # a processor that never waits is not to keep the others waiting
 
@@ -218,13 +220,10 @@ class Lanes:
         if lane.is_replaced:
             return
         if ending.verdict is not Verdict.HANDLED:
-            await self._fail(lane, ticket, ending)
+            await self._fail(ticket, ending)
             return
-        lane.done.append(ticket)
-        if len(lane.done) == 1:
-            self._has_results.set()
-        elif len(lane.done) >= _REPORT_MAX:
-            self._flush(lane)
+        self._note([ticket])
+        if not self._done:
             await asyncio.sleep(0)  # a processor that never waits is not to keep the others waiting
 
     async def _skip_superseded(self, lane: Lane) -> None:
@@ -243,24 +242,35 @@ class Lanes:
 
     # Results.
 
-    async def _report(self) -> None:
-        """Report what is done beside what is being done: the next attempt may take its time."""
-        while True:
-            await self._has_results.wait()
-            await asyncio.sleep(_REPORT_AFTER_S)
-            self._has_results.clear()
-            for lane in self._lanes:
-                if lane is not None:
-                    self._flush(lane)
+    def _note(self, handled: list[Flight]) -> None:
+        done = self._done
+        done += handled
+        if len(done) >= _REPORT_MAX:
+            self._flush()
+        elif len(done) == len(handled):
+            self._has_done.set()
 
-    def _flush(self, lane: Lane) -> None:
-        done, lane.done = lane.done, []
+    def _flush(self) -> None:
+        done, self._done = self._done, []
         if done:
             self._handled(self._index, done)
 
-    async def _fail(self, lane: Lane, ticket: Flight, ending: Ending) -> None:
+    async def _report(self) -> None:
+        """Report what is done beside what is being done: the next attempt may take its time.
+
+        Single events end one by one; the chunks of all lanes that never waited have ended in the same turn.
+        """
+        after_s = 0.0 if self._takes_batches else _REPORT_AFTER_S
+        while True:
+            await self._has_done.wait()
+            if after_s:
+                await asyncio.sleep(after_s)
+            self._has_done.clear()
+            self._flush()
+
+    async def _fail(self, ticket: Flight, ending: Ending) -> None:
         """Report a failure, behind what was done before; returns when what follows it may begin."""
-        self._flush(lane)
+        self._flush()
         await self._settle([Result(ticket, self._index, *ending)])
 
     # Attempts that do not end.
@@ -306,7 +316,7 @@ class Lanes:
         )
         ending = Ending(Verdict.FAILED, Reason.RETRIES_SPENT, error, 1)
         assert lane.ticket is not None
-        giving_up = self._fail(lane, lane.ticket, ending)
+        giving_up = self._fail(lane.ticket, ending)
         self._tasks.create_task(giving_up, name=f"give up an event of {self._processor.plan.name}")
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+import msgspec
+from msgspec.structs import force_setattr
+
 from consumer.core.admission import TypeFilter, Verdict
 from consumer.core.checkpoint import Slot
 from consumer.core.decode import Rejection
@@ -121,6 +124,17 @@ class Flight(Held):
         """Of the event."""
         assert self.event is not None
         return self.event.order_token
+
+    def mark(self, *, is_late: bool) -> Event:
+        """Note in the event that a later one of its object is known; `is_late`: even released."""
+        event = self.event
+        assert event is not None
+        if self.on_arrival:  # somebody has it already, and what they have does not change
+            self.event = event = msgspec.structs.replace(event, stale=is_late, is_latest=False)
+            return event
+        force_setattr(event, "is_latest", False)  # noqa: FBT003 - a value
+        force_setattr(event, "stale", is_late)
+        return event
 
     @property
     def position(self) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from consumer.core.checkpoint import CheckpointTracker, Slot
 from consumer.core.decode import Rejection
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.effects import Effect, Letter, Pause, Resume, StoreCheckpoint, WakeAt
+from consumer.core.endings import Endings
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
 from consumer.core.outbox import Outbox
 from consumer.core.policy import Counts, PipelinePolicy
@@ -73,6 +74,8 @@ class Pipeline:
         self._done_above = dict(snapshot.done_above)
         self._acks = Acks([plan.name for plan in processors], snapshot.acks)
         self._released = ReleaseOrder(restore_released(snapshot))
+        ends = self.counts, self.tracker, self._flights, self.deduplicator, self._released, self._storing
+        self._endings = Endings(*ends)
 
     # What can happen.
 
@@ -177,9 +180,9 @@ class Pipeline:
         if not flight.pending:
             self._leave_order(flight)
             if acked:
-                self._complete(flight)
+                self._endings.complete(flight)
             else:
-                self._end(flight, Outcome.IGNORED, Reason.TYPE)
+                self._endings.end(flight, Outcome.IGNORED, Reason.TYPE)
             return
         counts.ordered_by_code[flight.packed[0]] += 1
         self._flights.add(flight)
@@ -198,7 +201,7 @@ class Pipeline:
             return
         assert verdict is not None
         if verdict.outcome is Outcome.IGNORED:
-            self._end(flight, Outcome.IGNORED, verdict.reason)
+            self._endings.end(flight, Outcome.IGNORED, verdict.reason)
         else:
             self._reject(flight, event, verdict.reason, verdict.error)
 
@@ -207,7 +210,7 @@ class Pipeline:
         known = self.deduplicator.recognise(flight.print)
         if known:
             self._leave_order(flight)
-            self._end(flight, Outcome.DUPLICATE, None)
+            self._endings.end(flight, Outcome.DUPLICATE, None)
             return False
         twin = self._flights.twin(flight.identity)
         if twin is None:
@@ -255,7 +258,7 @@ class Pipeline:
                 self._stale(flight)
                 continue
             if not flight.is_latest:
-                flight.event = event = msgspec.structs.replace(event, is_latest=False)
+                event = flight.mark(is_late=False)
             if self._released.release(flight):
                 self._outbox.dispatch(flight, event, flight.in_turn)
 
@@ -269,10 +272,9 @@ class Pipeline:
         flight.pending &= ~skipping
         flight.in_turn &= self._delivers_stale
         if flight.in_turn:
-            flight.event = msgspec.structs.replace(flight.event, stale=True, is_latest=False)
-            self._outbox.dispatch(flight, flight.event, flight.in_turn)
+            self._outbox.dispatch(flight, flight.mark(is_late=True), flight.in_turn)
         elif not flight.pending:
-            self._complete(flight)
+            self._endings.complete(flight)
 
     def _leave_order(self, flight: Flight) -> None:
         """Let go of those that wait for an event which will not be dispatched again after a restart."""
@@ -318,13 +320,13 @@ class Pipeline:
             flight.handled = True
             flight.pending &= others
             if not flight.pending:
-                self._complete(flight)
+                self._endings.complete(flight)
 
     def _put_aside(self, letters: list[tuple[Flight, int]]) -> None:
         self._outbox.stored(len(letters))
         for flight, processor in letters:
             if processor < 0:
-                self._complete(flight)
+                self._endings.complete(flight)
                 continue
             flight.has_letter = True
             self._storing.wait_for(flight, processor)
@@ -335,34 +337,12 @@ class Pipeline:
         self._outbox.done(processor, 1)
         flight.pending &= ~(1 << processor)
         if not flight.pending:
-            self._complete(flight)
+            self._endings.complete(flight)
 
     def _reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:
         flight.dead = reason
         self._flights.add(flight)
         self._outbox.put_aside(Letter(flight, -1, subject, reason, error, 0))
-
-    def _complete(self, flight: Flight) -> None:
-        """Everybody is done with an event: it has its outcome, and is remembered."""
-        self._flights.discard(flight)
-        if flight.print:
-            self.deduplicator.remember(flight.print, flight.enqueued_time_ms)
-        self._released.resolve(flight)
-        if flight.dead is None and flight.handled:
-            self._end(flight, Outcome.HANDLED, None)
-        else:
-            outcome, reason = flight.outcome()
-            self._end(flight, outcome, reason)
-        if flight.followers is not None:
-            for follower in flight.followers:
-                self._end(follower, Outcome.DUPLICATE, None)
-
-    def _end(self, flight: Flight, outcome: Outcome, reason: Reason | None) -> None:
-        slot = flight.slot
-        assert slot is not None
-        self._storing.is_dirty = True
-        self.counts.note(outcome, reason)
-        self.tracker.resolve(slot, flight.index)
 
     # Time, storing, limits.
 

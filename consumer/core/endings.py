@@ -1,0 +1,54 @@
+"""Give every event its outcome, once, and tell all who have waited for that."""
+
+from __future__ import annotations
+
+from consumer.core.checkpoint import CheckpointTracker
+from consumer.core.deduplicator import Deduplicator
+from consumer.core.flights import Flight, FlightTable
+from consumer.core.policy import Counts
+from consumer.core.release_order import ReleaseOrder
+from consumer.core.storing import Storing
+from consumer.events import Outcome, Reason
+
+
+class Endings:
+    """Where events end."""
+
+    def __init__(
+        self,
+        counts: Counts,
+        tracker: CheckpointTracker,
+        flights: FlightTable,
+        deduplicator: Deduplicator,
+        released: ReleaseOrder,
+        storing: Storing,
+    ) -> None:
+        self._counts = counts
+        self._tracker = tracker
+        self._flights = flights
+        self._deduplicator = deduplicator
+        self._released = released
+        self._storing = storing
+
+    def complete(self, flight: Flight) -> None:
+        """Everybody is done with an event: it has its outcome, and is remembered."""
+        self._flights.discard(flight)
+        if flight.print:
+            self._deduplicator.remember(flight.print, flight.enqueued_time_ms)
+        self._released.resolve(flight)
+        if flight.dead is None and flight.handled:
+            self.end(flight, Outcome.HANDLED, None)
+        else:
+            outcome, reason = flight.outcome()
+            self.end(flight, outcome, reason)
+        if flight.followers is not None:
+            for follower in flight.followers:
+                self.end(follower, Outcome.DUPLICATE, None)
+
+    def end(self, flight: Flight, outcome: Outcome, reason: Reason | None) -> None:
+        """Count an outcome; the checkpoint may pass the event."""
+        slot = flight.slot
+        assert slot is not None
+        self._storing.is_dirty = True
+        self._counts.note(outcome, reason)
+        self._tracker.resolve(slot, flight.index)

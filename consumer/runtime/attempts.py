@@ -134,6 +134,9 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
             processor.counts.handled += len(events)
             return HANDLED
         failed += 1
+        if _is_cancelled() and not fault.is_final:
+            # It made a fault of our being cut off: nobody will tell us again, and the event is not to blame.
+            raise asyncio.CancelledError
         wait_s = (
             None if fault.is_final else processor.retry.wait_s(failed, turn.clock.jitter(), fault.after_s)
         )
@@ -208,14 +211,18 @@ async def _call(
 
 def _interrupted(error: TimeoutError | asyncio.CancelledError, deadline_s: float | None) -> _Fault:
     """Tell our deadline (None: it was not over) from the processor's own ones, and from being cancelled."""
-    if isinstance(error, asyncio.CancelledError):
-        # Being cancelled ourselves is not the processor's fault; a cancellation of its own is.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise error
+    # Being cancelled ourselves is not the processor's fault; a cancellation of its own is.
+    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        raise error
     if deadline_s is not None:
         return _Fault("timeout", f"no result within the deadline of {deadline_s:g} s")
     return _Fault("failed", _describe(error, "the processor was cancelled from inside"))
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is to end, by whatever its processor made of that."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _describe(error: BaseException, otherwise: str = "") -> str:

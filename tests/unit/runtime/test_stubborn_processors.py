@@ -210,3 +210,32 @@ async def test_an_attempt_that_was_frozen_with_the_process_is_cut_off_before_it_
         await it.until(lambda: it.outcomes() == {"handled": 1})
 
     assert [letter async for letter in letters.letters()] == []
+
+
+@pytest.mark.parametrize("attempts_max", [1, 3])
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_an_attempt_that_makes_a_fault_of_being_cut_off_is_no_failure_and_is_not_made_again(
+    bench, letters, is_lost, attempts_max
+):
+    """Some clients raise an error of their own when they are cancelled; nothing must begin after that."""
+    entered = asyncio.Event()
+
+    async def lose_the_connection(_event):
+        entered.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ConnectionError("the connection was lost") from None
+
+    target = Recorder(before=lose_the_connection)
+    processor = running(target, concurrency=1, retry=RetryPolicy(attempts_max, 0, 0))
+    async with bench([processor], drain_timeout_s=0.2) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(2)))
+        await entered.wait()
+        if is_lost:
+            await it.source.intake.revoked("0", lost=True)
+            await it.until(lambda: it.engine.status().partitions == [])
+
+    assert target.attempts == [1]
+    assert [letter async for letter in letters.letters()] == []

@@ -17,7 +17,6 @@ ends with `TIME_BYTES` of log time.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 
@@ -29,7 +28,6 @@ _NUMBER_BITS = 32
 """Of a bucket's number, in a hint."""
 _NEVER_MS = 1 << 63
 _NUMBER = (1 << _NUMBER_BITS) - 1
-_spread = struct.Struct("<I").unpack_from
 
 
 def time_bytes(time_ms: int) -> bytes:
@@ -75,7 +73,7 @@ class RecordTable:
 
     def get(self, key: bytes) -> bytes | None:
         """The record that begins with `key`, which may be its beginning only."""
-        number = _spread(key)[0] & self._wide
+        number = (key[0] | key[1] << 8 | key[2] << 16 | key[3] << 24) & self._wide
         if number >= self._count:
             number &= self._narrow
         bucket = self._buckets[number]
@@ -105,7 +103,7 @@ class RecordTable:
 
     def add(self, key: bytes, record: bytes) -> None:
         """Add a record without a look whether there is one with its key; if so there are two now."""
-        number = _spread(key)[0] & self._wide
+        number = (key[0] | key[1] << 8 | key[2] << 16 | key[3] << 24) & self._wide
         if number >= self._count:
             number &= self._narrow
         bucket = self._buckets[number]
@@ -167,12 +165,17 @@ class RecordTable:
 
     def _split(self) -> None:
         """Divide the next bucket in turn between itself and a new one."""
-        bit = 1 << self._count.bit_length() - 1
-        number = self._count - bit
+        shift = self._count.bit_length() - 1
+        number = self._count - (1 << shift)
+        bucket, size = self._buckets[number], self._size
+        digit, bit = shift >> 3, 1 << (shift & 7)  # of a key
         staying: list[bytes] = []
         moving: list[bytes] = []
-        for record in _records(self._buckets[number], self._size):
-            (moving if _spread(record)[0] & bit else staying).append(record)
+        for at in range(0, len(bucket), size):
+            if bucket[at + digit] & bit:
+                moving.append(bucket[at : at + size])
+            else:
+                staying.append(bucket[at : at + size])
         self._buckets[number] = b"".join(staying)
         self._buckets.append(b"".join(moving))
         self._measure()

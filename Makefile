@@ -14,11 +14,11 @@ NODE_MODULES := $(VENV)/node_modules.stamp
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test prove prove-deep check lock build clean
+.PHONY: help demo test prove prove-deep check compiled test-compiled lock build clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 demo: $(PACKAGES) ## see it work, without Azure: awkward events, and the truth beside every number
 	@$(VENV)/bin/inturn demo
@@ -68,8 +68,34 @@ build: $(PACKAGES) ## make the wheel and the source archive in dist/
 	@rm -rf dist
 	@$(PY) -m hatchling build
 
+compiled: $(PACKAGES) ## make .venv-compiled, in which the rules are C extensions; half a minute, needs a C compiler
+	@missing=`$(PY) hatch_build.py`; if [ -n "$$missing" ]; then echo "Not compiled. $$missing"; else \
+		$(MAKE) --no-print-directory $(COMPILED_WHEEL); fi
+
+test-compiled: compiled ## run the tests of the rules, and some of the whole, against the compiled form
+	@[ ! -x $(COMPILED)/bin/pytest ] || INTURN_REQUIRE_COMPILED=1 $(COMPILED)/bin/pytest -n 2 $(COMPILED_TESTS) $(PYTEST_FLAGS)
+
+# pytest by its own name: `python -m pytest` would find the packages of this folder first.
+COMPILED := .venv-compiled
+COMPILED_PACKAGES := $(COMPILED)/packages.stamp
+COMPILED_WHEEL := $(COMPILED)/wheel.stamp
+COMPILED_TESTS := tests/unit/core tests/property tests/acceptance/test_run.py tests/acceptance/test_bad_input.py
+
+$(COMPILED_PACKAGES): requirements-dev.lock $(PACKAGES)
+	@rm -rf $(COMPILED)
+	@$(PY) -m venv $(COMPILED)
+	@$(COMPILED)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(COMPILED_WHEEL): $(COMPILED_PACKAGES) pyproject.toml hatch_build.py $(shell find consumer processors -name '*.py')
+	@echo "Compiling the rules (half a minute)."
+	@rm -rf $(COMPILED)/dist
+	@INTURN_COMPILE=1 $(COMPILED)/bin/python -m hatchling build -t wheel -d $(COMPILED)/dist
+	@$(COMPILED)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --force-reinstall $(COMPILED)/dist/*.whl
+	@touch $@
+
 clean: ## remove .venv and whatever was built
-	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .venv-compiled dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find consumer processors tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A checkout that was moved or copied is set up again: the scripts in .venv name their folder.

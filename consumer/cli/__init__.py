@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import consumer
+from consumer import core
 
 COMMANDS = {
     "run": "Read the source and hand every event to the processors, until stopped.",
@@ -67,7 +68,7 @@ app = typer.Typer(
 
 def _print_version(*, wanted: bool) -> None:
     if wanted:
-        print(f"inturn {consumer.__version__}")
+        print(f"inturn {consumer.__version__} ({core.form()})")
         raise typer.Exit
 
 
@@ -79,7 +80,7 @@ def inturn(
         typer.Option(
             "--version",
             "-V",
-            help="Print the version.",
+            help="Print the version, and whether the rules are compiled.",
             is_eager=True,
             callback=lambda wanted: _print_version(wanted=wanted),
         ),

@@ -13,3 +13,13 @@
 
 `retry` and `idempotency` are rules that the runtime applies to single attempts.
 """
+
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+
+
+def form() -> str:
+    """How the rules run: ``compiled`` (C extensions that mypyc made of these files) or ``interpreted``."""
+    spec = find_spec("consumer.core.pipeline")
+    is_compiled = spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
+    return "compiled" if is_compiled else "interpreted"

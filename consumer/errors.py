@@ -8,6 +8,7 @@ InturnError
  │   ├─ StoreUnavailable    the checkpoint or dead-letter store does not answer
  │   └─ PortTaken           another program listens where we want to
  ├─ FenceLost               nobody: another owner has the partition; we fall silent
+ ├─ BadData                 whoever published it: the event's data is no JSON that we take; dead letter
  └─ CorruptState            the operator: stored state is of no use; nothing was overwritten   exit 75
      ├─ NewerState          …because a newer version of inturn wrote it
      └─ EventsLost          …because events after it are gone, and `source.on_gap` says halt
@@ -17,6 +18,8 @@ decoding are values (`consumer.core.decode.Rejection`), not errors.
 """
 
 from __future__ import annotations
+
+from consumer.reasons import Reason
 
 
 class InturnError(Exception):
@@ -53,6 +56,14 @@ class PortTaken(TemporaryError):
 
 class FenceLost(InturnError):
     """The stored state was written by another owner since we read it: the partition is not ours any more."""
+
+
+class BadData(InturnError):
+    """The data of an event cannot be taken, which showed only when it was asked for; `reason` says why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CorruptState(InturnError):

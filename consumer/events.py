@@ -7,11 +7,16 @@ are *log time*: integers, milliseconds since 1970-01-01 UTC, named ``…_ms``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import force_setattr
+
+from consumer.errors import BadData
+from consumer.reasons import Reason as Reason  # noqa: PLC0414 - everybody else finds it here
+from consumer.strict_json import DEPTH_MAX, StrictJsonError, loads
 
 
 class Position(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -112,27 +117,39 @@ class OrderToken(NamedTuple):
     value: str | int | tuple[int, int]
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One decoded Event Grid or CloudEvents event."""
+class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """One decoded Event Grid or CloudEvents event.
 
-    position: Position
-    enqueued_time_ms: int
-    schema: Schema
+    Made for every event of a hub and looked into by few: what can be worked out from the rest is a
+    property, and the payload is decoded when it is first asked for.
+    """
+
     id: str
     type: str
     topic: str
     """The Azure resource it came from (``topic`` in Event Grid, ``source`` in CloudEvents), as sent."""
     subject: str
-    event_time: datetime | None
-    """When the producer says it happened, in UTC; None where CloudEvents leaves it out."""
-    data: Any
-    """The decoded payload. Read its keys with `consumer.core.catalogue.field`: their case is not stable."""
-    original: bytes
-    """The bytes of this very event as they came, for dead letters and forwarding."""
-    object_id: ObjectId
-    order_token: OrderToken
-    identity: tuple[str, ...]
-    """What makes two events the same; the first element names the kind (etag, sequencer, id)."""
+    schema: Schema
+    ticks: int | None
+    """When the producer says it happened, 100 ns since 1970-01-01 UTC; None where it does not say."""
+    enqueued_time_ms: int
+    partition: str
+    sequence_number: int
+    index: int
+    """Which element of the message's JSON array, from 0."""
+    object_key: bytes
+    """A digest that stands for the object: 16 bytes, evenly spread."""
+    object_topic: str
+    object_path: str
+    ordered_by: OrderedBy
+    """What the event was ordered by."""
+    order_value: str | int | tuple[int, int]
+    body: bytes
+    """What `original` is cut from."""
+    is_wrapped: bool
+    """Whether the body is the event within the brackets of an array, and not the event itself."""
+    content: Any
+    """The payload: `msgspec.Raw` before it is decoded. Ask for `data`."""
     partition_key: str | None = None
     stale: bool = False
     """A later event of the same object was released before this one."""
@@ -140,9 +157,65 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """No later event of the same object was known when this one was handed over."""
 
     @property
-    def ordered_by(self) -> OrderedBy:
-        """What the event was ordered by."""
-        return self.order_token.by
+    def data(self) -> Any:
+        """The decoded payload. Read its keys with `consumer.core.catalogue.field`: their case is not stable.
+
+        Raises `BadData` for what shows only now: a key that stands twice in one object, a number that is too
+        large, more than 32 levels. Everything else that is refused was refused before there was an event.
+        """
+        content = self.content
+        if type(content) is not msgspec.Raw:
+            return content
+        try:
+            # The payload of an event in an array is on the third level.
+            data = loads(bytes(content), DEPTH_MAX - 1 - self.is_wrapped)
+        except StrictJsonError as error:
+            raise BadData(error.reason, str(error)) from None
+        force_setattr(self, "content", data)
+        return data
+
+    @property
+    def original(self) -> bytes:
+        """The bytes of this very event as they came, for dead letters and forwarding."""
+        return self.body[1:-1] if self.is_wrapped else self.body
+
+    @property
+    def position(self) -> Position:
+        """Where it was found."""
+        return Position(self.partition, self.sequence_number, self.index)
+
+    @property
+    def event_time(self) -> datetime | None:
+        """When the producer says it happened, in UTC; None where CloudEvents leaves it out."""
+        return None if self.ticks is None else _EPOCH + timedelta(microseconds=self.ticks // 10)
+
+    @property
+    def object_id(self) -> ObjectId:
+        """The thing that it is about."""
+        return ObjectId(self.object_topic, self.object_path)
+
+    @property
+    def order_token(self) -> OrderToken:
+        """Where it stands among the events of its object."""
+        return OrderToken(self.ordered_by, self.order_value)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same event from the same place, judged the same, whatever was asked of it."""
+        if not isinstance(other, Event):
+            return NotImplemented
+        mine = (self.position, self.original, self.enqueued_time_ms, self.partition_key)
+        theirs = (other.position, other.original, other.enqueued_time_ms, other.partition_key)
+        return (
+            mine == theirs
+            and (self.object_id, self.order_token) == (other.object_id, other.order_token)
+            and (self.stale, self.is_latest) == (other.stale, other.is_latest)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.partition, self.sequence_number, self.index))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Outcome(StrEnum):
@@ -155,37 +228,6 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     STALE = "stale"
     IGNORED = "ignored"
-
-
-class Reason(StrEnum):
-    """Why an event was ignored or dead-lettered: a closed list, safe as a metric label."""
-
-    __hash__ = str.__hash__  # an enumeration's own is slow, and is not that of the text it equals
-
-    # ignored
-    TOPIC = "topic"
-    TYPE = "type"
-    CONTROL = "control"
-    # dead-lettered by decoding
-    TOO_LARGE = "too_large"
-    TOO_DEEP = "too_deep"
-    TOO_MANY_ELEMENTS = "too_many_elements"
-    INVALID_JSON = "invalid_json"
-    NOT_UTF8 = "not_utf8"
-    LONE_SURROGATE = "lone_surrogate"
-    NOT_A_NUMBER = "not_a_number"
-    DUPLICATE_KEY = "duplicate_key"
-    NOT_AN_OBJECT = "not_an_object"
-    UNKNOWN_SCHEMA = "unknown_schema"
-    HYBRID_SCHEMA = "hybrid_schema"
-    MISSING_FIELD = "missing_field"
-    WRONG_TYPE = "wrong_type"
-    BAD_TIME = "bad_time"
-    # dead-lettered by admission
-    SPOOFED_TYPE = "spoofed_type"
-    # dead-lettered by a processor
-    REJECTED = "rejected"
-    RETRIES_SPENT = "retries_spent"
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

@@ -14,12 +14,13 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
+from consumer.core.object_table import object_key
 from consumer.events import Event, ObjectId, OrderedBy, OrderToken, Position, Schema
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
@@ -30,6 +31,7 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The emulator's account and key are the same everywhere, and public."""
 START_TIMEOUT_S = 30.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PURE = ("core", "property")
 """Folders of tests that open nothing."""
@@ -143,21 +145,30 @@ def event() -> Callable[..., Event]:
 
     def make(**fields: Any) -> Event:
         sequence_number = fields.pop("sequence_number", 7)
+        position = fields.pop("position", Position("0", sequence_number, 0))
         topic = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+        object_id = fields.pop("object_id", ObjectId(topic.casefold(), "models/fraud"))
+        token = fields.pop("order_token", OrderToken(OrderedBy.VERSION, 3))
+        time = fields.pop("event_time", datetime(2026, 11, 21, 6, tzinfo=UTC))
         known: dict[str, Any] = {
-            "position": Position("0", sequence_number, 0),
+            "partition": position.partition,
+            "sequence_number": position.sequence_number,
+            "index": position.index,
             "enqueued_time_ms": 1_795_240_800_000 + sequence_number,
             "schema": Schema.EVENT_GRID,
             "id": f"id-{sequence_number}",
             "type": "Microsoft.MachineLearningServices.ModelRegistered",
             "topic": topic,
             "subject": "models/fraud:3",
-            "event_time": datetime(2026, 11, 21, 6, tzinfo=UTC),
-            "data": {"modelName": "fraud", "modelVersion": "3"},
-            "original": b'{"id":"id","data":{"modelName":"fraud","modelVersion":"3"}}',
-            "object_id": ObjectId(topic.casefold(), "models/fraud"),
-            "order_token": OrderToken(OrderedBy.VERSION, 3),
-            "identity": ("id", f"id-{sequence_number}"),
+            "ticks": None if time is None else (time - EPOCH) // timedelta(microseconds=1) * 10,
+            "content": fields.pop("data", {"modelName": "fraud", "modelVersion": "3"}),
+            "body": fields.pop("original", b'{"id":"id","data":{"modelName":"fraud","modelVersion":"3"}}'),
+            "is_wrapped": False,
+            "object_key": object_key(object_id),
+            "object_topic": object_id.topic,
+            "object_path": object_id.path,
+            "ordered_by": token.by,
+            "order_value": token.value,
         }
         return Event(**{**known, **fields})
 

@@ -62,16 +62,19 @@ class Admission:
 
         `event_kind` is the application property ``aeg-event-type``, None where there is none.
         """
-        event_type = event.type.casefold()
         if event_kind is not None and str(event_kind).casefold() != "notification":
             return Verdict(Outcome.IGNORED, Reason.CONTROL, "a control event of Event Grid")
+        return self.judge(event.object_topic, event.type)
+
+    def judge(self, topic: str, spelt_type: str) -> Verdict | None:
+        """Give the reason that lies in the topic (case-folded) and the type, or None."""
+        event_type = spelt_type.casefold()
         if event_type in _CONTROL_TYPES:
             return Verdict(Outcome.IGNORED, Reason.CONTROL, "a control event of Event Grid")
-        topic = event.object_id.topic
         if self._topics is not None and topic.rstrip("/") not in self._topics:
             return Verdict(Outcome.IGNORED, Reason.TOPIC, "the topic is not in admission.topics")
         if not _may_raise(topic, event_type):
-            message = f"{event.type[:200]} cannot come from the topic's resource provider"
+            message = f"{spelt_type[:200]} cannot come from the topic's resource provider"
             return Verdict(Outcome.DEAD_LETTERED, Reason.SPOOFED_TYPE, message)
         if self._types is not None and event_type not in self._types:
             return Verdict(Outcome.IGNORED, Reason.TYPE, "no processor wants the type")

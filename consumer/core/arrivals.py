@@ -8,46 +8,59 @@ from __future__ import annotations
 
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
-from consumer.core.decode import Rejection, decode
-from consumer.core.deduplicator import IDENTITY_BYTES, fingerprint
+from consumer.core.decode import Decoded, Rejection, decode_exactly, written_data
+from consumer.core.digests import XXH3, Digests
 from consumer.core.flights import Flight, Router
-from consumer.core.object_table import object_key
 from consumer.core.packed_token import pack
-from consumer.events import Event, RawBatch
+from consumer.core.plain import PlainEvents
+from consumer.core.plans import Plans
+from consumer.events import RawBatch
 
 
 class Arrivals:
     """Turns the messages of one partition into flights."""
 
-    def __init__(self, catalogue: Catalogue, admission: Admission, router: Router) -> None:
+    def __init__(
+        self, catalogue: Catalogue, admission: Admission, router: Router, digests: Digests = XXH3
+    ) -> None:
+        """`digests` are those that the state of the partition holds."""
         self._catalogue = catalogue
         self._admission = admission
         self._router = router
+        self.digests = digests
+        self._plain = PlainEvents(Plans(catalogue, admission, router), digests)
 
     def of(self, batch: RawBatch, first: int = 0) -> list[list[Flight]]:
         """The events of every message from row `first` on, in order; what is no event is a flight too."""
-        return [self._of_row(batch, row) for row in range(first, len(batch))]
+        plain, properties_at = self._plain, batch.properties_at
+        rows = []
+        for row in range(first, len(batch.bodies)):
+            kind = properties_at(row).get("aeg-event-type")
+            flight = plain.read(batch, row) if kind is None or kind == "Notification" else None
+            rows.append(self.exactly(batch, row) if flight is None else [flight])
+        return rows
 
-    def _of_row(self, batch: RawBatch, row: int) -> list[Flight]:
-        entries = decode(batch, row, self._catalogue)
+    def exactly(self, batch: RawBatch, row: int) -> list[Flight]:
+        """The events of one message, with all of it decoded: the reference for what is done in less."""
+        entries = decode_exactly(batch, row, self._catalogue, self.digests)
         return [self._flight(batch, row, index, entry) for index, entry in enumerate(entries)]
 
-    def _flight(self, batch: RawBatch, row: int, index: int, entry: Event | Rejection) -> Flight:
+    def _flight(self, batch: RawBatch, row: int, index: int, entry: Decoded | Rejection) -> Flight:
         flight = Flight(batch.sequence_numbers[row], index, batch.enqueued_times_ms[row])
         if isinstance(entry, Rejection):
             flight.rejection = entry
             return flight
-        flight.event = entry
-        flight.verdict = self._admission.check(entry, batch.properties_at(row).get("aeg-event-type"))
+        event = flight.event = entry.event
+        flight.verdict = self._admission.check(event, batch.properties_at(row).get("aeg-event-type"))
         if flight.verdict is not None:
             return flight
-        flight.print = fingerprint(entry)
-        flight.identity = flight.print[:IDENTITY_BYTES]
-        flight.object_key = object_key(entry.object_id)
-        flight.packed = pack(entry.order_token)
-        flight.size = len(entry.original)
-        flight.event_type = entry.type
-        route = self._router.route(entry.type)
+        flight.identity = self.digests.identity(entry.identity)
+        flight.print = flight.identity + self.digests.data(written_data(event))
+        flight.object_key = event.object_key
+        flight.packed = pack(event.order_token)
+        flight.size = len(event.original)
+        flight.event_type = event.type
+        route = self._router.route(event.type)
         flight.on_arrival = route.on_arrival
         flight.in_turn = route.in_turn
         return flight

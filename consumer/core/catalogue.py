@@ -28,9 +28,46 @@ class Reading(NamedTuple):
     """Sequence number and index."""
 
 
-Rule = Callable[[Reading], OrderToken | None]
-"""Gives the order token if the event has what the rule reads."""
-PathRule = Callable[[Reading], str | None]
+Make = Callable[[Any, int | None, str], OrderToken | None]
+"""A value in the data, the event's ticks and its type (case-folded) → the order token, if they give one."""
+
+
+class Rule:
+    """Gives the order token if the event has what the rule reads."""
+
+    __slots__ = ("make", "path")
+
+    def __init__(self, path: tuple[str, ...], make: Make) -> None:
+        self.path = path
+        """Where in the data the value is; empty if none is read."""
+        self.make = make
+
+    def __call__(self, reading: Reading) -> OrderToken | None:
+        """Give the token, or None."""
+        return self.make(field(reading.data, *self.path), reading.ticks, reading.type)
+
+
+class PathRule:
+    """Gives the name of the object within its topic: a value in the data, or the subject."""
+
+    __slots__ = ("path", "prefix")
+
+    def __init__(self, path: tuple[str, ...], prefix: str = "") -> None:
+        self.path = path
+        """Where in the data the value is; empty: the subject."""
+        self.prefix = prefix
+
+    def __call__(self, reading: Reading) -> str | None:
+        """Give the name, or None if the event has none."""
+        if not self.path:
+            return reading.subject
+        return self.name(field(reading.data, *self.path))
+
+    def name(self, value: Any) -> str | None:
+        """The name that a value gives, or None."""
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+            return None
+        return f"{self.prefix}{value}"
 
 
 class Family(NamedTuple):
@@ -75,21 +112,19 @@ _DIGITS_MAX = 18
 
 def by_sequencer(*path: str) -> Rule:
     """Opaque text that orders by string comparison; zeros alone are a placeholder, not a sequencer."""
+    return Rule(path, _sequencer)
 
-    def rule(reading: Reading) -> OrderToken | None:
-        value = field(reading.data, *path)
-        if isinstance(value, str) and value.strip("0"):
-            return OrderToken(OrderedBy.SEQUENCER, value.casefold())
-        return None
 
-    return rule
+def _sequencer(value: Any, _ticks: int | None, _type: str) -> OrderToken | None:
+    if isinstance(value, str) and value.strip("0"):
+        return OrderToken(OrderedBy.SEQUENCER, value.casefold())
+    return None
 
 
 def by_number(by: OrderedBy, *path: str) -> Rule:
     """A number, or the text of one; other text (IoT Hub writes long hexadecimal) compares as text."""
 
-    def rule(reading: Reading) -> OrderToken | None:
-        value = field(reading.data, *path)
+    def number(value: Any, _ticks: int | None, _type: str) -> OrderToken | None:
         if isinstance(value, int) and not isinstance(value, bool):
             return OrderToken(by, value)
         if isinstance(value, str) and value:
@@ -97,77 +132,70 @@ def by_number(by: OrderedBy, *path: str) -> Rule:
             return OrderToken(by, int(value) if plain else value.casefold())
         return None
 
-    return rule
+    return Rule(path, number)
 
 
 def by_version(*path: str) -> Rule:
     """A whole number, or the text of one; any other version has no order."""
+    any_number = by_number(OrderedBy.VERSION).make
 
-    def rule(reading: Reading) -> OrderToken | None:
-        token = by_number(OrderedBy.VERSION, *path)(reading)
+    def version(value: Any, ticks: int | None, event_type: str) -> OrderToken | None:
+        token = any_number(value, ticks, event_type)
         return token if token is not None and isinstance(token.value, int) else None
 
-    return rule
+    return Rule(path, version)
 
 
 def by_sync_token(*path: str) -> Rule:
     """App Configuration's ``id=value;sn=NUMBER``."""
+    return Rule(path, _sync_token)
 
-    def rule(reading: Reading) -> OrderToken | None:
-        value = field(reading.data, *path)
-        if not isinstance(value, str):
-            return None
-        _, found, number = value.rpartition("sn=")
-        if found and number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX:
-            return OrderToken(OrderedBy.SYNC_TOKEN, int(number))
+
+def _sync_token(value: Any, _ticks: int | None, _type: str) -> OrderToken | None:
+    if not isinstance(value, str):
         return None
-
-    return rule
+    _, found, number = value.rpartition("sn=")
+    if found and number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX:
+        return OrderToken(OrderedBy.SYNC_TOKEN, int(number))
+    return None
 
 
 _TERMINAL = frozenset({"completed", "finished", "failed", "canceled", "cancelled"})
 
 
-def by_run_status(reading: Reading) -> OrderToken | None:
-    """A run that has ended is later than one that has not, whatever the clocks say."""
-    if reading.ticks is None:
+def _run_status(status: Any, ticks: int | None, event_type: str) -> OrderToken | None:
+    if ticks is None:
         return None
-    status = field(reading.data, "runStatus")
-    ended = reading.type.endswith(".runcompleted") or (
+    ended = event_type.endswith(".runcompleted") or (
         isinstance(status, str) and status.casefold() in _TERMINAL
     )
-    return OrderToken(OrderedBy.STATUS, (int(ended), reading.ticks))
+    return OrderToken(OrderedBy.STATUS, (int(ended), ticks))
 
 
-def by_window_end(reading: Reading) -> OrderToken | None:
-    """The end of the data window that was looked at, then the event time."""
-    value = field(reading.data, "endTime")
+def _window_end(value: Any, ticks: int | None, _type: str) -> OrderToken | None:
     parsed = parse_time(value) if isinstance(value, str) else None
-    if parsed is None or reading.ticks is None:
+    if parsed is None or ticks is None:
         return None
-    return OrderToken(OrderedBy.WINDOW_END, (parsed[1], reading.ticks))
+    return OrderToken(OrderedBy.WINDOW_END, (parsed[1], ticks))
 
 
-def by_event_time(reading: Reading) -> OrderToken | None:
-    """The producer's clock."""
-    return None if reading.ticks is None else OrderToken(OrderedBy.EVENT_TIME, reading.ticks)
+def _event_time(_value: Any, ticks: int | None, _type: str) -> OrderToken | None:
+    return None if ticks is None else OrderToken(OrderedBy.EVENT_TIME, ticks)
 
 
-def subject(reading: Reading) -> str | None:
-    """The object is what the subject names."""
-    return reading.subject
+by_run_status = Rule(("runStatus",), _run_status)
+"""A run that has ended is later than one that has not, whatever the clocks say."""
+by_window_end = Rule(("endTime",), _window_end)
+"""The end of the data window that was looked at, then the event time."""
+by_event_time = Rule((), _event_time)
+"""The producer's clock."""
+subject = PathRule(())
+"""The object is what the subject names."""
 
 
 def named(*path: str, prefix: str = "") -> PathRule:
     """The object is named by a value in the data."""
-
-    def rule(reading: Reading) -> str | None:
-        value = field(reading.data, *path)
-        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-            return None
-        return f"{prefix}{value}"
-
-    return rule
+    return PathRule(path, prefix)
 
 
 _ML = "microsoft.machinelearningservices."
@@ -198,12 +226,17 @@ def identity_of(reading: Reading, object_id: ObjectId) -> tuple[str, ...]:
     """
     data = reading.data
     etag = field(data, "etag")
-    if isinstance(etag, str) and (bare := etag.removeprefix("W/").strip('"')):
+    if isinstance(etag, str) and (bare := bare_etag(etag)):
         return ("etag", object_id.topic, object_id.path, reading.type, bare)
     sequencer = field(data, "sequencer")
     if isinstance(sequencer, str) and sequencer.strip("0"):
         return ("sequencer", object_id.topic, object_id.path, reading.type, sequencer.casefold())
     return ("id", object_id.topic, reading.id, reading.type, reading.subject)
+
+
+def bare_etag(etag: str) -> str:
+    """An etag without the mark of a weak one and without its quotes."""
+    return etag.removeprefix("W/").strip('"')
 
 
 class Catalogue:
@@ -224,10 +257,14 @@ class Catalogue:
                 self._by_type[event_type] = found
         return found
 
+    def reads_sequencer(self, family: Family) -> bool:
+        """Whether an event of the family that has a sequencer is ordered by it."""
+        return family.name not in self._overrides
+
     def classify(self, reading: Reading) -> tuple[ObjectId, OrderToken]:
         """Give the object and the order token."""
         family = self.family(reading.type)
-        if family.name not in self._overrides:
+        if self.reads_sequencer(family):
             token = ANY_SEQUENCER.order[0](reading)
             if token is not None:
                 return ObjectId(reading.topic, reading.subject), token

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from consumer.core.catalogue import Catalogue, Reading, identity_of
-from consumer.core.strict_json import DEPTH_MAX, StrictJsonError, loads, split_array
+from consumer.core.digests import XXH3, Digests, data_of
 from consumer.core.times import parse_time
 from consumer.events import Event, Position, RawBatch, Reason, Schema
+from consumer.strict_json import DEPTH_MAX, StrictJsonError, loads, split_array
 
 BODY_MAX = 1_048_576
 """Bytes; the largest message that Event Hubs takes."""
@@ -37,8 +40,24 @@ class Rejection(NamedTuple):
     subject: str = ""
 
 
+class Decoded(NamedTuple):
+    """An event, and what makes another one the same."""
+
+    event: Event
+    identity: tuple[str, ...]
+    """The first element names the kind (etag, sequencer, id)."""
+
+
 def decode(batch: RawBatch, row: int, catalogue: Catalogue) -> list[Event | Rejection]:
     """Decode the message in a row of a batch: one entry for each element, in order."""
+    entries = decode_exactly(batch, row, catalogue, XXH3)
+    return [entry.event if isinstance(entry, Decoded) else entry for entry in entries]
+
+
+def decode_exactly(
+    batch: RawBatch, row: int, catalogue: Catalogue, digests: Digests
+) -> list[Decoded | Rejection]:
+    """The same, with the identities. All of every event is decoded and checked."""
     body = batch.bodies[row]
     number = batch.sequence_numbers[row]
     if len(body) > BODY_MAX:
@@ -46,15 +65,17 @@ def decode(batch: RawBatch, row: int, catalogue: Catalogue) -> list[Event | Reje
     try:
         value = loads(body)
     except StrictJsonError as error:
-        return _decode_apart(batch, row, catalogue, error)
+        return _decode_apart(batch, row, catalogue, digests, error)
     if isinstance(value, dict):
-        return [_event(batch, row, Position(batch.partition, number, 0), body, value, catalogue)]
+        return [_event(batch, row, Position(batch.partition, number, 0), body, value, catalogue, digests)]
     if not isinstance(value, list):
         message = "the body is neither an array nor an object"
         return [_rejected(batch, row, 0, body, Reason.NOT_AN_OBJECT, message)]
     if len(value) == 1:
         original = body.strip()[1:-1].strip()
-        return [_event(batch, row, Position(batch.partition, number, 0), original, value[0], catalogue)]
+        return [
+            _event(batch, row, Position(batch.partition, number, 0), original, value[0], catalogue, digests)
+        ]
     if not value:
         return []
     if len(value) > ELEMENTS_MAX:
@@ -62,14 +83,14 @@ def decode(batch: RawBatch, row: int, catalogue: Catalogue) -> list[Event | Reje
         return [_rejected(batch, row, 0, body, Reason.TOO_MANY_ELEMENTS, message)]
     originals = split_array(body) or []
     return [
-        _event(batch, row, Position(batch.partition, number, index), original, element, catalogue)
+        _event(batch, row, Position(batch.partition, number, index), original, element, catalogue, digests)
         for index, (original, element) in enumerate(zip(originals, value, strict=True))
     ]
 
 
 def _decode_apart(
-    batch: RawBatch, row: int, catalogue: Catalogue, error: StrictJsonError
-) -> list[Event | Rejection]:
+    batch: RawBatch, row: int, catalogue: Catalogue, digests: Digests, error: StrictJsonError
+) -> list[Decoded | Rejection]:
     """Decode each element by itself, since the body as a whole is refused: one bad one costs only itself."""
     body = batch.bodies[row]
     originals = split_array(body)
@@ -78,7 +99,7 @@ def _decode_apart(
     if len(originals) > ELEMENTS_MAX:
         message = f"{len(originals)} events, more than {ELEMENTS_MAX}"
         return [_rejected(batch, row, 0, body, Reason.TOO_MANY_ELEMENTS, message)]
-    entries: list[Event | Rejection] = []
+    entries: list[Decoded | Rejection] = []
     for index, original in enumerate(originals):
         try:
             element = loads(original, depth_max=DEPTH_MAX - 1)
@@ -86,7 +107,7 @@ def _decode_apart(
             entries.append(_rejected(batch, row, index, original, own.reason, str(own)))
             continue
         position = Position(batch.partition, batch.sequence_numbers[row], index)
-        entries.append(_event(batch, row, position, original, element, catalogue))
+        entries.append(_event(batch, row, position, original, element, catalogue, digests))
     return entries
 
 
@@ -105,8 +126,14 @@ _NAMES = {
 
 
 def _event(
-    batch: RawBatch, row: int, position: Position, original: bytes, element: Any, catalogue: Catalogue
-) -> Event | Rejection:
+    batch: RawBatch,
+    row: int,
+    position: Position,
+    original: bytes,
+    element: Any,
+    catalogue: Catalogue,
+    digests: Digests,
+) -> Decoded | Rejection:
     """Make an event of one element."""
     flaw = _flaw_in(element)
     if flaw is not None:
@@ -120,27 +147,45 @@ def _event(
         message = f"'{_NAMES[schema][-1]}' is not an RFC 3339 time: {written[:60]!r}"
         shown = _shown(element)
         return Rejection(position, batch.enqueued_times_ms[row], original, Reason.BAD_TIME, message, *shown)
-    event_time, ticks = parsed if parsed is not None else (None, None)
-    data = _data(element.get("data"))
+    ticks = None if parsed is None else parsed[1]
+    data = data_of(element.get("data"))
     arrival = (position.sequence_number, position.index)
     reading = Reading(type_.casefold(), topic.casefold(), subject, id_, data, ticks, arrival)
     object_id, token = catalogue.classify(reading)
-    return Event(
-        position=position,
-        enqueued_time_ms=batch.enqueued_times_ms[row],
-        schema=schema,
+    event = Event(
         id=id_,
         type=type_,
         topic=topic,
         subject=subject,
-        event_time=event_time,
-        data=data,
-        original=original,
-        object_id=object_id,
-        order_token=token,
-        identity=identity_of(reading, object_id),
+        schema=schema,
+        ticks=ticks,
+        enqueued_time_ms=batch.enqueued_times_ms[row],
+        partition=position.partition,
+        sequence_number=position.sequence_number,
+        index=position.index,
+        object_key=digests.object_key(*object_id),
+        object_topic=object_id.topic,
+        object_path=object_id.path,
+        ordered_by=token.by,
+        order_value=token.value,
+        body=original,
+        is_wrapped=False,
+        content=data,
         partition_key=batch.partition_keys[row],
     )
+    return Decoded(event, identity_of(reading, object_id))
+
+
+class _DataAlone(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_data_alone = msgspec.json.Decoder(_DataAlone).decode
+
+
+def written_data(event: Event) -> bytes:
+    """The data of an event as it is written in its bytes; ``null`` where there is none."""
+    return bytes(_data_alone(event.original).data)
 
 
 def _flaw_in(element: Any) -> tuple[Reason, str] | None:
@@ -174,13 +219,3 @@ def _shown(element: Any) -> list[str]:
     schema = Schema.CLOUD_EVENTS if "specversion" in element else Schema.EVENT_GRID
     texts = [element.get(name) for name in _NAMES[schema][:4]]
     return [text[:1_000] if isinstance(text, str) else "" for text in texts]
-
-
-def _data(data: Any) -> Any:
-    """Decode data that is itself a JSON text, once; text that only looks like it stays text."""
-    if isinstance(data, str) and data[:1] in ("{", "["):
-        try:
-            return loads(data.encode())
-        except StrictJsonError:
-            return data
-    return data

@@ -7,33 +7,14 @@ waits for the one in flight.
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
-import orjson
-
+from consumer.core.digests import DATA_BYTES, KEY_BYTES
 from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
 from consumer.core.table_image import TableImage
-from consumer.events import Event
 
-IDENTITY_BYTES = 16
-DATA_BYTES = 8
+IDENTITY_BYTES = KEY_BYTES
 PRINT_BYTES = IDENTITY_BYTES + DATA_BYTES
+"""A *print*: the digests of an event's identity and of its data (`consumer.core.digests`)."""
 RECORD_BYTES = PRINT_BYTES + TIME_BYTES
-
-
-def fingerprint(event: Event) -> bytes:
-    """Give an event's *print*: the digests of its identity and of its data, `PRINT_BYTES` together.
-
-    The order of keys in the data does not matter.
-    """
-    # With the lengths, since a part may hold whatever could stand between the parts.
-    kind, a, b, c, d = event.identity
-    identity = f"{len(kind)}:{kind}{len(a)}:{a}{len(b)}:{b}{len(c)}:{c}{len(d)}:{d}".encode()
-    data = orjson.dumps(event.data, option=orjson.OPT_SORT_KEYS)
-    return (
-        blake2b(identity, digest_size=IDENTITY_BYTES).digest()
-        + blake2b(data, digest_size=DATA_BYTES).digest()
-    )
 
 
 class Deduplicator:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import NamedTuple
 
+from consumer.core.digests import KEY_BYTES, XXH3
 from consumer.core.order import compare
 from consumer.core.packed_token import BESIDE, PACKED_BYTES, kind_of, unpack
 from consumer.core.place import Place
@@ -19,7 +19,6 @@ from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
 from consumer.core.table_image import TableImage
 from consumer.events import ObjectId, OrderToken
 
-KEY_BYTES = 16
 _TYPE_AT = KEY_BYTES + PACKED_BYTES
 _TIME_AT = _TYPE_AT + 2
 RECORD_BYTES = _TIME_AT + TIME_BYTES
@@ -53,9 +52,8 @@ class Last(NamedTuple):
 
 
 def object_key(object_id: ObjectId) -> bytes:
-    """Give the digest that stands for an object, here and in every snapshot: it must never change."""
-    topic, path = object_id
-    return blake2b(f"{len(topic)}:{topic}{path}".encode(), digest_size=KEY_BYTES).digest()
+    """Give the digest that stands for an object, in all new state."""
+    return XXH3.object_key(*object_id)
 
 
 @dataclass(frozen=True, slots=True)

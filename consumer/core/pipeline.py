@@ -25,6 +25,7 @@ from consumer.core.catalogue import Catalogue
 from consumer.core.checkpoint import CheckpointTracker, Slot
 from consumer.core.decode import Rejection
 from consumer.core.deduplicator import Deduplicator
+from consumer.core.digests import digests_named
 from consumer.core.effects import Effect, Letter, Pause, Resume, StoreCheckpoint, WakeAt
 from consumer.core.endings import Endings
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
@@ -63,7 +64,8 @@ class Pipeline:
         self.deduplicator = Deduplicator(window_ms, policy.identities_max, identities)
         self.watermark = Watermark(policy.idle_margin_ms, snapshot.watermark_ms)
         self.epoch = snapshot.epoch
-        self._arrivals = Arrivals(catalogue, admission, Router(processors))
+        digests = digests_named(snapshot.digests)
+        self._arrivals = Arrivals(catalogue, admission, Router(processors), digests)
         self._delivers_stale = sum(1 << i for i, plan in enumerate(processors) if plan.delivers_stale)
         self._flights = FlightTable()
         self._outbox = Outbox(processors)
@@ -121,7 +123,8 @@ class Pipeline:
         """The state as it is now."""
         acks = self._acks.dump(self._flights.events())
         kept = self._released, self.sequencer, self.deduplicator
-        return dump_state(self.policy, self.epoch, self.tracker, self._done_above, acks, *kept)
+        state = dump_state(self.policy, self.epoch, self.tracker, self._done_above, acks, *kept)
+        return msgspec.structs.replace(state, digests=self._arrivals.digests.name)
 
     # Received: decode, admit, deduplicate, sequence.
 

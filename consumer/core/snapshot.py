@@ -1,8 +1,11 @@
 """What is stored with a checkpoint, and its bytes.
 
-Format 2 is three sections in the frame of `consumer.core.sections`: a head (MessagePack), the objects and
+Format 3 is three sections in the frame of `consumer.core.sections`: a head (MessagePack), the objects and
 the identities, both as the tables hold them in memory. So neither taking a snapshot nor writing or reading it
 does anything for a single object. Formats `FORMAT` and the one before it are readable.
+
+The tables hold digests, and nothing from which others could be made. Format 3 says which; a state of format 2
+has those of BLAKE2b, and a partition keeps them until its tables are found empty.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from consumer.core import deduplicator, object_table, snapshot_format_1
+from consumer.core import deduplicator, object_table
+from consumer.core.digests import XXH3, digests_named
 from consumer.core.object_table import Beside, ObjectsImage
 from consumer.core.sections import Section, format_of, frame, unframe
 from consumer.core.table_image import TableImage, read_table
@@ -20,7 +24,7 @@ from consumer.events import Checkpoint
 
 __all__ = ["FORMAT", "Progress", "Snapshot", "decode", "encode", "format_of", "new_snapshot"]
 
-FORMAT = 2
+FORMAT = 3
 _HEAD, _OBJECTS, _IDENTITIES = 1, 2, 3
 """Kinds of sections."""
 
@@ -62,6 +66,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     topics: list[str]
     objects: ObjectsImage
     identities: TableImage
+    digests: str = XXH3.name
+    """The name of the `consumer.core.digests` in both tables."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -79,6 +85,8 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     types: list[str]
     beside: dict[bytes, tuple[str | tuple[str, ...], bool, str]]
     """By key: the value of the token, as text; whether it is numbers; the type."""
+    digests: str = "blake2b"
+    """Format 2 does not say it, and has no others."""
 
 
 _IN_HEAD = tuple(name for name in Snapshot.__struct_fields__ if name in _Head.__struct_fields__)
@@ -107,21 +115,28 @@ def encode(snapshot: Snapshot) -> bytes:
 
 def decode(stored: bytes) -> Snapshot:
     """Read stored bytes. Raises `CorruptState`; `NewerState` for the format of a newer version."""
-    if snapshot_format_1.is_format_1(stored):
-        return _from_format_1(snapshot_format_1.read(stored))
+    if format_of(stored) == 1:
+        raise CorruptState(
+            "The stored state has format 1, which this version of inturn cannot read: start the version "
+            "before this one once, or begin anew."
+        )
     sections = unframe(stored, newest=FORMAT)
     if list(sections) != [_HEAD, _OBJECTS, _IDENTITIES]:
         raise CorruptState("The stored state does not consist of what it should.")
     try:
         head = msgspec.msgpack.decode(sections[_HEAD].content(), type=_Head)
         beside = {key: _read(*entry) for key, entry in head.beside.items()}
-    except (msgspec.DecodeError, ValueError) as error:
+        digests_named(head.digests)
+    except (msgspec.DecodeError, ValueError, KeyError) as error:
         raise CorruptState(f"The stored state cannot be read: {error}.") from error
     records = read_table(sections[_OBJECTS], object_table.RECORD_BYTES)
+    identities = read_table(sections[_IDENTITIES], deduplicator.RECORD_BYTES)
+    if not len(records) and not len(identities):
+        head = msgspec.structs.replace(head, digests=XXH3.name)
     return Snapshot(
         **{name: getattr(head, name) for name in _IN_HEAD},
         objects=ObjectsImage(records, tuple(head.types), beside),
-        identities=read_table(sections[_IDENTITIES], deduplicator.RECORD_BYTES),
+        identities=identities,
     )
 
 
@@ -138,20 +153,3 @@ def _read(value: str | tuple[str, ...], is_numbers: bool, event_type: str) -> Be
         return Beside(int(value) if is_numbers else value, event_type)
     first, second = value
     return Beside((int(first), int(second)), event_type)
-
-
-def _from_format_1(state: snapshot_format_1.State) -> Snapshot:
-    objects, identities = snapshot_format_1.tables(state)
-    return Snapshot(
-        state.epoch,
-        state.owner,
-        state.checkpoint,
-        state.watermark_ms,
-        state.config_hash,
-        state.done_above,
-        state.released,
-        [Progress(*ack) for ack in state.acks],
-        state.topics,
-        objects,
-        identities,
-    )

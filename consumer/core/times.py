@@ -34,3 +34,35 @@ def parse_time(text: str) -> tuple[datetime, int] | None:
     if len(text) > 26 and text[19] == "." and text[20:27].isdecimal() and text.isascii():
         ticks += int(text[26])  # the seventh digit, which datetime has no room for
     return time, ticks
+
+
+_SECONDS_MAX = 4_096
+
+
+class TickReader:
+    """Gives the ticks of times; quick for what Azure writes, since many events share a second."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, int] = {}
+
+    def ticks(self, text: str) -> int | None:
+        """The ticks that `parse_time` gives, or None."""
+        if len(text) == 28 and text[19] == "." and text[27] == "Z":
+            digits = text[20:27]
+            if digits.isascii() and digits.isdecimal():
+                second = text[:19]
+                ticks = self._seconds.get(second)
+                if ticks is None:
+                    ticks = self._read(second)
+                return None if ticks is None else ticks + int(digits)
+        parsed = parse_time(text)
+        return None if parsed is None else parsed[1]
+
+    def _read(self, second: str) -> int | None:
+        parsed = parse_time(second + "Z")
+        if parsed is None:
+            return None
+        if len(self._seconds) >= _SECONDS_MAX:  # they come from outside
+            self._seconds.clear()
+        self._seconds[second] = parsed[1]
+        return parsed[1]

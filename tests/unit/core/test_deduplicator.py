@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.deduplicator import Deduplicator, fingerprint
+from consumer.core.admission import Admission
+from consumer.core.arrivals import Arrivals
+from consumer.core.catalogue import Catalogue
+from consumer.core.deduplicator import Deduplicator
+from consumer.core.digests import digests_named
+from consumer.core.flights import Router
 
-from .conftest import compact, grid_event, one
+from .conftest import as_batch, compact, grid_event
 
 
-def print_of(**changes):
-    return fingerprint(one(compact(grid_event(**changes))))
+def print_of(digests: str = "xxh3", **changes) -> bytes:
+    return print_of_body(compact(grid_event(**changes)), digests)
 
 
-def test_the_order_of_keys_the_time_and_the_schema_version_do_not_make_another_event() -> None:
-    assert print_of(data={"a": 1, "b": {"c": 1, "d": 2}}) == print_of(
-        data={"b": {"d": 2, "c": 1}, "a": 1}, eventTime="2026-01-01T00:00:00Z", dataVersion="2"
-    )
+def print_of_body(body: bytes, digests: str = "xxh3") -> bytes:
+    arrivals = Arrivals(Catalogue(), Admission(None, None), Router([]), digests_named(digests))
+    ((flight,),) = arrivals.of(as_batch(body))
+    return flight.print
+
+
+@pytest.mark.parametrize("digests", ["xxh3", "blake2b"])
+def test_the_time_and_the_schema_version_do_not_make_another_event(digests: str) -> None:
+    assert print_of(digests) == print_of(digests, eventTime="2026-01-01T00:00:00Z", dataVersion="2")
+
+
+def test_the_order_of_keys_counts_but_where_the_state_is_older() -> None:
+    one_way, other_way = {"a": 1, "b": {"c": 1, "d": 2}}, {"b": {"d": 2, "c": 1}, "a": 1}
+
+    assert print_of(data=one_way) != print_of(data=other_way)
+    assert print_of("blake2b", data=one_way) == print_of("blake2b", data=other_way)
+
+
+@pytest.mark.parametrize("data", [{"a": [1, 2.50], "t": "x y"}, {"t": '\u00e9 "q"'}])
+def test_blanks_and_escapes_do_not_make_another_event(data) -> None:
+    written = [json.dumps(grid_event(data=data), indent=indent).encode() for indent in (None, 2)]
+    written += [json.dumps(grid_event(data=data), ensure_ascii=False, separators=(",", ":")).encode()]
+
+    assert len({print_of_body(body) for body in written}) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from consumer.core.idempotency import idempotency_key
-from consumer.events import ObjectId, OrderedBy, OrderToken, Position
+from consumer.events import ObjectId, OrderedBy, OrderToken
 
 GOLDEN = {
     OrderToken(OrderedBy.VERSION, 3): "l2sJOtkTcUS3UgOquBxztr6MOPfGzBrn7Qd8hwgVj34",
@@ -53,13 +53,15 @@ def test_a_key_does_not_depend_on_where_the_event_was_found_or_what_became_of_it
     first = event(order_token=OrderToken(OrderedBy.ARRIVAL, (7, 0)))
     again = msgspec.structs.replace(
         first,
-        position=Position("3", 4_711, 2),
+        partition="3",
+        sequence_number=4_711,
+        index=2,
         enqueued_time_ms=0,
-        original=b"",
+        body=b"",
         partition_key="k",
         stale=True,
         is_latest=False,
-        order_token=OrderToken(OrderedBy.ARRIVAL, (4_711, 2)),
+        order_value=(4_711, 2),
     )
 
     assert idempotency_key("g", "p", again) == idempotency_key("g", "p", first)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core import object_table, record_table
+from consumer.core.digests import digests_named
 from consumer.core.object_table import INCOMPARABLE, TWIN, UNKNOWN, Last, ObjectTable, object_key
 from consumer.core.order import compare
 from consumer.core.packed_token import BESIDE, PACKED_BYTES, pack, unpack
@@ -57,11 +58,13 @@ def test_a_kind_or_shape_that_is_not_known_is_refused(packed: bytes) -> None:
 
 def test_a_key_is_the_same_in_every_version() -> None:
     """It is in every stored state."""
-    assert (
-        object_key(ObjectId("/subscriptions/s", "models/fraud")).hex() == "c60af6a66ea7a50b8d9f99cbd16f7a88"
-    )
+    object_id = ObjectId("/subscriptions/s", "models/fraud")
+    old = digests_named("blake2b")
+    assert object_key(object_id).hex() == "0cfd91a16f9a1aa50b9e7035a3fd4b2f"
+    assert old.object_key(*object_id).hex() == "c60af6a66ea7a50b8d9f99cbd16f7a88"
     assert object_key(ObjectId("a", "b:c")) != object_key(ObjectId("a1:", "b:c"))
     assert object_key(ObjectId("ab", "c")) != object_key(ObjectId("a", "bc"))
+    assert object_key(ObjectId("a\0b", "c")) != object_key(ObjectId("a", "b\0c"))
 
 
 def expected(token: OrderToken, event_type: str, last: Last) -> int:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core.deduplicator import Deduplicator
+from consumer.core.digests import digests_named
 from consumer.core.object_table import Last, ObjectsImage, ObjectTable, object_key
 from consumer.core.place import NamedPlace
 from consumer.core.sections import Section, frame, unframe
@@ -125,11 +126,44 @@ def test_what_does_not_fit_into_a_record_is_stored_beside_it() -> None:
 
 
 def test_what_this_format_once_wrote_stays_readable() -> None:
-    assert decode((GOLDEN / "snapshot-format-2.bin").read_bytes()) == WITH_BESIDE
+    assert decode((GOLDEN / "snapshot-format-3.bin").read_bytes()) == WITH_BESIDE
 
 
-def test_what_the_format_before_it_wrote_stays_readable_and_means_the_same() -> None:
-    assert decode((GOLDEN / "snapshot-format-1.bin").read_bytes()) == SAMPLE
+def test_what_the_format_before_it_wrote_stays_readable_and_keeps_its_digests() -> None:
+    before = decode((GOLDEN / "snapshot-format-2.bin").read_bytes())
+
+    assert before.digests == "blake2b"
+    assert decode(encode(before)) == before
+    same = (
+        "epoch",
+        "owner",
+        "checkpoint",
+        "watermark_ms",
+        "done_above",
+        "released",
+        "acks",
+        "topics",
+        "identities",
+    )
+    assert [getattr(before, name) for name in same] == [getattr(WITH_BESIDE, name) for name in same]
+    old = digests_named("blake2b")
+    known = dict(ObjectTable(before.objects).entries())
+    assert known == {
+        old.object_key("/subscriptions/s", path): last for path, last in (OBJECTS | BESIDE).items()
+    }
+
+
+def test_digests_that_nothing_was_made_with_are_not_kept() -> None:
+    empty = msgspec.structs.replace(new_snapshot(NOTHING_DONE, "me"), digests="blake2b")
+    half_empty = msgspec.structs.replace(empty, identities=SAMPLE.identities)
+
+    assert decode(encode(empty)).digests == "xxh3"
+    assert decode(encode(half_empty)).digests == "blake2b"
+
+
+def test_digests_that_are_not_known_are_refused() -> None:
+    with pytest.raises(CorruptState, match="cannot be read"):
+        decode(encode(msgspec.structs.replace(SAMPLE, digests="md5")))
 
 
 def test_a_table_that_has_not_changed_is_written_again_as_it_was_read() -> None:
@@ -167,7 +201,7 @@ def test_something_behind_it_is_noticed(extra: bytes) -> None:
         decode(encode(SAMPLE) + extra)
 
 
-@pytest.mark.parametrize("name", ["snapshot-format-1.bin", "snapshot-format-2.bin"])
+@pytest.mark.parametrize("name", ["snapshot-format-2.bin", "snapshot-format-3.bin"])
 def test_damage_is_never_taken_for_a_newer_format(name: str) -> None:
     stored = (GOLDEN / name).read_bytes()
 
@@ -190,9 +224,9 @@ def test_a_newer_format_is_refused_and_both_formats_are_named() -> None:
     header = b"inturn\0" + struct.pack(">HH", FORMAT + 1, 5) + b"where"
     newer = header + struct.pack(">I", zlib.crc32(header)) + b"whatever it is"
 
-    with pytest.raises(NewerState, match=r"has format 3; this version of inturn reads up to format 2\."):
+    with pytest.raises(NewerState, match=r"has format 4; this version of inturn reads up to format 3\."):
         decode(newer)
-    assert format_of(newer) == 3
+    assert format_of(newer) == 4
 
 
 def test_the_format_is_told_without_reading_the_rest() -> None:
@@ -204,11 +238,9 @@ def test_the_format_is_told_without_reading_the_rest() -> None:
 CONTENTS = [b"", b"\xc1", b"\x90", b"\x93\x01\x02\x03", b"\xff" * 9, b"\x80", b"\0" * 40]
 
 
-@pytest.mark.parametrize("content", CONTENTS)
-def test_a_sound_frame_of_format_1_around_something_else_is_refused(content: bytes) -> None:
-    for body in (content, zlib.compress(content)):
-        with pytest.raises(CorruptState):
-            decode(b"inturn\0" + struct.pack(">HI", 1, zlib.crc32(body)) + body)
+def test_a_format_that_is_not_read_any_more_is_refused_and_named() -> None:
+    with pytest.raises(CorruptState, match="has format 1, which this version of inturn cannot read"):
+        decode(b"inturn\0" + struct.pack(">HI", 1, zlib.crc32(b"body")) + b"body")
 
 
 @pytest.mark.parametrize("content", CONTENTS)
@@ -231,10 +263,6 @@ def test_other_sections_than_there_should_be_are_refused(kinds: list[int]) -> No
 
 def test_a_bomb_does_not_go_off(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zlib.compress(bytes(10**6))
-    monkeypatch.setattr("consumer.core.snapshot_format_1._SIZE_MAX", 1_000)
-    with pytest.raises(CorruptState, match="larger than 1000 bytes"):
-        decode(b"inturn\0" + struct.pack(">HI", 1, zlib.crc32(bomb)) + bomb)
-
     monkeypatch.setattr("consumer.core.sections._SIZE_MAX", 1_000)
     with pytest.raises(CorruptState, match="larger than 1000 bytes"):
         Section(1, 10**6, zlib.crc32(bomb), (bomb,)).content()

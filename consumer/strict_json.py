@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from consumer.events import Reason
+from consumer.reasons import Reason
 
 DEPTH_MAX = 32
 """Nested arrays and objects, the outermost counted as 1."""

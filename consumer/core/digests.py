@@ -1,0 +1,108 @@
+"""The digests by which objects, identities and data are known, in memory and in snapshots.
+
+They are for recognising, not against malice: they are not keyed, and who could make two events collide on
+purpose may send to the hub, and so can send the very event as well.
+
+Snapshots hold digests, so a partition keeps the kind that its state was made with: see
+`consumer.core.snapshot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import orjson
+from xxhash import xxh3_64_digest, xxh3_128_digest
+
+from consumer.strict_json import StrictJsonError, loads
+
+KEY_BYTES = 16
+"""Of an object, and of an identity."""
+DATA_BYTES = 8
+
+
+class Digests:
+    """XXH3; of the data, of its bytes as they came, but for blanks and escapes.
+
+    Event Grid delivers an event again with the same bytes. A copy that somebody has reformatted on its way is
+    recognised as well, so long as its keys keep their order.
+    """
+
+    name = "xxh3"
+
+    def object_key(self, topic: str, path: str) -> bytes:
+        """Give `KEY_BYTES` for an object."""
+        text = f"{topic}\0{path}"
+        if text.count("\0") != 1:
+            text = _with_lengths((topic, path))
+        return xxh3_128_digest(text.encode())
+
+    def identity(self, parts: Sequence[str]) -> bytes:
+        """Give `KEY_BYTES` for an identity."""
+        text = "\0".join(parts)
+        if text.count("\0") != len(parts) - 1:
+            text = _with_lengths(parts)
+        return xxh3_128_digest(text.encode())
+
+    def data(self, written: bytes) -> bytes:
+        """Give `DATA_BYTES` for the data of an event, as it is written in JSON."""
+        if b"\\" in written:
+            written = _rewritten(written)
+        elif b" " in written or b"\n" in written or b"\r" in written or b"\t" in written:
+            written = msgspec.json.format(written, indent=-1)
+        return xxh3_64_digest(written)
+
+
+class CanonicalDigests(Digests):
+    """BLAKE2b; of the data, of its meaning: what snapshots of format 2 hold."""
+
+    name = "blake2b"
+
+    def object_key(self, topic: str, path: str) -> bytes:
+        """As above."""
+        return blake2b(f"{len(topic)}:{topic}{path}".encode(), digest_size=KEY_BYTES).digest()
+
+    def identity(self, parts: Sequence[str]) -> bytes:
+        """As above."""
+        text = "".join([f"{len(part)}:{part}" for part in parts])
+        return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
+
+    def data(self, written: bytes) -> bytes:
+        """As above; the order of keys does not matter."""
+        value = data_of(orjson.loads(written))
+        canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return blake2b(canonical, digest_size=DATA_BYTES).digest()
+
+
+XXH3 = Digests()
+_KNOWN: dict[str, Digests] = {digests.name: digests for digests in (XXH3, CanonicalDigests())}
+
+
+def digests_named(name: str) -> Digests:
+    """The digests that a snapshot names. Raises `KeyError`."""
+    return _KNOWN[name]
+
+
+def data_of(data: Any) -> Any:
+    """Decode data that is itself a JSON text, once; text that only looks like it stays text."""
+    if isinstance(data, str) and data[:1] in ("{", "["):
+        try:
+            return loads(data.encode())
+        except StrictJsonError:
+            return data
+    return data
+
+
+def _rewritten(written: bytes) -> bytes:
+    try:
+        return orjson.dumps(data_of(orjson.loads(written)))
+    except orjson.JSONDecodeError:  # a number that is too large, which shows when the data is asked for
+        return written
+
+
+def _with_lengths(parts: Sequence[str]) -> str:
+    """For parts that hold the very separator: begins with more of them than any other joining has."""
+    return "\0" * len(parts) + "".join([f"{len(part)}:{part}" for part in parts])

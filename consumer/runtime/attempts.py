@@ -16,6 +16,7 @@ from consumer.core.flights import ProcessorPlan
 from consumer.core.idempotency import idempotency_key
 from consumer.core.retry import RetryPolicy
 from consumer.core.stimuli import Verdict
+from consumer.errors import BadData
 from consumer.events import Event, Reason
 from consumer.processor import BatchProcessor, Context, Processor, Reject, Retry
 from consumer.runtime.clock import Clock
@@ -112,6 +113,8 @@ class _Fault(NamedTuple):
     """As the durations are labelled: failed, timeout, retry or rejected."""
     error: str
     after_s: float | None = None
+    reason: Reason | None = None
+    """Why no further attempt can help, if it is not the processor who says so."""
 
     @property
     def is_final(self) -> bool:
@@ -145,7 +148,7 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
         await asyncio.sleep(wait_s)
     if len(events) > 1:
         return None
-    reason = Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT
+    reason = fault.reason or (Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT)
     processor.counts.dead_lettered += 1
     return Ending(Verdict.FAILED, reason, fault.error, failed)
 
@@ -200,6 +203,8 @@ async def _call(
             is_over = deadline.end()
     except Reject as verdict:
         return _Fault("rejected", _describe(verdict, "rejected by the processor"))
+    except BadData as flaw:  # found only now, by the first who asked for the data
+        return _Fault("rejected", _describe(flaw), reason=flaw.reason)
     except Retry as request:
         return _Fault("retry", _describe(request, "the processor asked for it again"), request.after_s)
     except (TimeoutError, asyncio.CancelledError) as error:
@@ -227,7 +232,7 @@ def _is_cancelled() -> bool:
 
 def _describe(error: BaseException, otherwise: str = "") -> str:
     """One line for a person: what was raised, without a trace."""
-    if isinstance(error, (Reject, Retry)):
+    if isinstance(error, (Reject, Retry, BadData)):
         return (str(error) or otherwise)[:1_000]
     text = f"{type(error).__name__}: {error}" if str(error) else otherwise or type(error).__name__
     return " ".join(text.split())[:1_000]

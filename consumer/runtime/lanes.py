@@ -229,12 +229,12 @@ class Lanes:
     async def _skip_superseded(self, lane: Lane) -> None:
         """Take out the events after which a later one of the same object waits."""
         waiting = list(zip(lane.events, lane.tickets, strict=True))
-        last = {event.object_id: ticket for event, ticket in waiting if not event.stale}
-        kept = [pair for pair in waiting if last.get(pair[0].object_id, pair[1]) is pair[1]]
+        last = {event.object_key: ticket for event, ticket in waiting if not event.stale}
+        kept = [pair for pair in waiting if last.get(pair[0].object_key, pair[1]) is pair[1]]
         lane.looked_through = lane.tickets[-1]
         if len(kept) == len(waiting):
             return
-        skipped = [ticket for event, ticket in waiting if last.get(event.object_id, ticket) is not ticket]
+        skipped = [ticket for event, ticket in waiting if last.get(event.object_key, ticket) is not ticket]
         lane.events = deque(event for event, _ in kept)
         lane.tickets = deque(ticket for _, ticket in kept)
         self._processor.counts.queued -= len(skipped)
@@ -322,5 +322,5 @@ class Lanes:
 
 def _lane_numbers(events: Sequence[Event], count: int) -> list[int]:
     """Which of so many lanes each event takes: the same for all events of an object."""
-    # Python's hash of text differs from process to process, which no order depends on.
-    return [hash(event.object_id) % count for event in events]
+    # The hash differs from process to process, which no order depends on, and is kept with the key.
+    return [hash(event.object_key) % count for event in events]

@@ -10,6 +10,7 @@ from consumer.core.catalogue import Catalogue
 from consumer.core.decode import decode
 from consumer.core.retry import RetryPolicy
 from consumer.core.stimuli import Verdict
+from consumer.errors import BadData
 from consumer.events import Event, Reason
 from consumer.processor import Reject, Retry
 from consumer.runtime.attempts import run_attempts
@@ -87,6 +88,19 @@ async def test_a_rejected_event_is_not_tried_again():
     (ending,) = await attempt(running(recorder))
 
     assert (ending.verdict, ending.reason, ending.error) == (Verdict.FAILED, Reason.REJECTED, "no such model")
+    assert recorder.attempts == [1]
+
+
+async def test_data_that_cannot_be_taken_is_not_asked_for_again_and_the_reason_is_its_own():
+    def ask(_):
+        raise BadData(Reason.DUPLICATE_KEY, "the key 'a' stands twice")
+
+    recorder = Recorder(before=ask)
+
+    (ending,) = await attempt(running(recorder, retry=RetryPolicy(3, 0, 0, block=True)))
+
+    assert (ending.verdict, ending.reason) == (Verdict.FAILED, Reason.DUPLICATE_KEY)
+    assert ending.error == "the key 'a' stands twice"
     assert recorder.attempts == [1]
 
 

@@ -99,3 +99,35 @@ async def test_a_processor_that_never_waits_does_not_keep_the_others_from_their_
 
     per_report = 1 if takes_batches else module._REPORT_MAX
     assert order[: 2 * per_report] == ["first"] * per_report + ["second"] * per_report
+
+
+@pytest.mark.parametrize("takes_batches", [False, True])
+async def test_data_that_shows_its_flaw_when_it_is_asked_for_costs_only_its_own_event(
+    bench, letters, takes_batches
+):
+    class Single:
+        def __init__(self):
+            self.versions = []
+
+        async def __call__(self, event, _context):
+            self.versions.append(event.data["modelVersion"])
+
+    class Batches(Single):
+        async def process_batch(self, events, _context):
+            versions = [event.data["modelVersion"] for event in events]
+            self.versions += versions
+
+    # Without blanks, as Event Grid writes: then nobody looks into the data before somebody asks for it.
+    bare = body("m", 2).replace(b" ", b"")
+    flawed = bare.replace(b'"modelVersion":2', b'"modelVersion":2,"a":{"b":1,"b":1}')
+    target = Batches() if takes_batches else Single()
+    async with bench([running(target, concurrency=1)]) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(body("m", 1), flawed, body("m", 3)))
+        await it.until(lambda: it.outcomes() == {"handled": 2, "dead_lettered:duplicate_key": 1})
+
+    assert target.versions == [1, 3]
+    (letter,) = [letter async for letter in letters.letters()]
+    assert letter.processor == "keep"
+    assert letter.attempts == 1
+    assert letter.original == flawed[1:-1]

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -71,9 +71,19 @@ async def _open(processor: RunningProcessor, target: Resource) -> None:
         raise
 
 
+class Stoppable(Protocol):
+    """What a signal stops: an engine, or a supervisor of several."""
+
+    def drain(self) -> None:
+        """Take nothing new and finish what is in flight."""
+
+    def hurry(self) -> None:
+        """Wait no longer for what is in flight."""
+
+
 @asynccontextmanager
-async def stop_signals(engine: Engine) -> AsyncIterator[None]:
-    """Turn signals into calls for as long as the block lasts.
+async def stop_signals(target: Stoppable, end: Callable[[], None] = end_process) -> AsyncIterator[None]:
+    """Turn signals into calls for as long as the block lasts; the third one calls `end`.
 
     Enter it before anything is opened: what is open must be closed again, and a thread that is just being
     started must not be left behind.
@@ -86,12 +96,12 @@ async def stop_signals(engine: Engine) -> AsyncIterator[None]:
         received += 1
         if received == 1:
             _log.info("Stopping: what is in flight is finished first. A second signal hurries.")
-            engine.drain()
+            target.drain()
         elif received == 2:
             _log.warning("Hurrying: what still runs is cut off and will be repeated. A third signal kills.")
-            engine.hurry()
+            target.hurry()
         else:
-            end_process()
+            end()
 
     installed = []
     for number in _SIGNALS:

@@ -196,17 +196,16 @@ def reasons_of(workers: Sequence[WorkerStatus], reports: Mapping[str, WorkerRepo
         report = reports.get(each.worker)
         match each.state:
             case "silent":
-                who[f"has not answered for {each.silent_s:.0f} s."].append(each.worker)
+                who[f"no answer for {each.silent_s:.0f} s."].append(each.worker)
             case "waiting":
-                who[f"has ended ({each.last_end}) and is started again."].append(each.worker)
+                who[f"ended ({each.last_end}) and is to be started again."].append(each.worker)
             case "starting" if report is None:
-                who["is starting."].append(each.worker)
+                who["not started yet."].append(each.worker)
         if report is not None:
             for reason in [*report.not_live, *report.status.not_ready]:
-                who[f": {reason}"].append(each.worker)
+                who[reason].append(each.worker)
     return [
-        f"Worker{'s' if len(names) > 1 else ''} {', '.join(names)}{'' if reason[0] == ':' else ' '}{reason}"
-        for reason, names in who.items()
+        f"Worker{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}" for reason, names in who.items()
     ]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import in_process
+from benchmarks import in_process, over_the_hub
 from benchmarks.dataset import EVENTS, open_log
 from benchmarks.goals import Figure
 from benchmarks.rounds import WrongResult
@@ -27,12 +27,17 @@ class Part(NamedTuple):
 
     measure: Measure
     partitions: int = 4
+    events_max: int = EVENTS
 
 
 PARTS = {
     "in-memory": Part(in_process.in_memory),
     "in-memory-lanes": Part(in_process.lanes),
     "durable": Part(in_process.durable),
+    "socket": Part(over_the_hub.throughput),
+    "one-partition": Part(over_the_hub.one_partition, 1, 40_000),
+    "latency": Part(over_the_hub.latency, events_max=20_000),
+    "half-load": Part(over_the_hub.half_load),
 }
 
 
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in told.only or PARTS:
             part = PARTS[name]
-            path = open_log(events, part.partitions)
+            path = open_log(min(events, part.events_max), part.partitions)
             for figure in part.measure(path, load(path), rounds):
                 figures.append(figure)
                 sys.stdout.write(figure.line(judged=not told.quick) + "\n")

@@ -8,8 +8,8 @@ Everything comes from one seed. Of the messages in the log
 * 5 % are not for us: another topic, or a type that nobody asked for.
 
 What comes within the window comes well within it, and what is late comes long after: so it makes no
-difference whether a rival looks at the watermark for each event or for each batch. The truth is reckoned here,
-from the stories; no rival's rules are asked.
+difference whether a rival looks at the watermark for each event or for each batch. The truth is reckoned
+here, from the stories; no rival's rules are asked.
 """
 
 from __future__ import annotations

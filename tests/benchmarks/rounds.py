@@ -13,14 +13,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.work import Log, Result
 
 TESTS = Path(__file__).parents[1]
 PRODUCT_PYTHON = "INTURN_BENCH_PYTHON"
 """The environment variable that names another interpreter for the product, that of a compiled build say."""
-RUN_S_MAX = 600.0
+RUN_S_MAX = 300.0
 """A run that takes longer has failed."""
 
 
@@ -33,22 +33,19 @@ def python_for(rival: str) -> str:
     return os.environ.get(PRODUCT_PYTHON, sys.executable) if rival.startswith("inturn") else sys.executable
 
 
-def run(rival: str, log_file: Path, checkpoints: int = 0, *, python: str | None = None) -> Result:
-    """Run a rival once. Raises `WrongResult`."""
+def run(rival: str, log_file: Path, *, python: str | None = None, **options: Any) -> Result:
+    """Run a rival once; `options` are those of `benchmarks.running.Options`. Raises `WrongResult`."""
     with tempfile.TemporaryDirectory(prefix="inturn-bench-") as folder:
-        done = subprocess.run(
-            [
-                *(python or python_for(rival), "-m", "benchmarks.running"),
-                *(rival, str(log_file), folder, str(checkpoints)),
-            ],
-            # In a folder without the checkout: what runs is the build that the interpreter has.
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(TESTS)},
-            capture_output=True,
-            text=True,
-            timeout=RUN_S_MAX,
-            check=False,
-        )
+        told = json.dumps(options | {"folder": folder})
+        command = [python or python_for(rival), "-m", "benchmarks.running", rival, str(log_file), told]
+        # In a folder without the checkout: what runs is the build that the interpreter has.
+        env = os.environ | {"PYTHONPATH": str(TESTS)}
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=env, capture_output=True, text=True, timeout=RUN_S_MAX, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise WrongResult(f"{rival} did not end within {RUN_S_MAX:g} s: {error.stderr!r}") from error
     if done.returncode != 0:
         raise WrongResult(f"{rival} ended with {done.returncode}:\n{done.stderr[-4_000:]}")
     return Result(**json.loads(done.stdout.splitlines()[-1]))
@@ -102,6 +99,6 @@ def compare(ours: str, theirs: Sequence[str], log_file: Path, log: Log, rounds: 
         mine.append(run(ours, log_file))
         check(ours, mine[-1], log)
         for rival in theirs:
-            others[rival].append(run(rival, log_file, mine[-1].checkpoints))
+            others[rival].append(run(rival, log_file, checkpoints=mine[-1].checkpoints))
             check(rival, others[rival][-1], log)
     return {rival: Comparison(mine, results) for rival, results in others.items()}

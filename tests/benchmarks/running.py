@@ -1,7 +1,8 @@
 """One run of one rival, in a process of its own.
 
-``python -m benchmarks.running RIVAL LOG [FOLDER CHECKPOINTS]`` prints a `benchmarks.work.Result` as JSON. The clock runs from the first event to the last result, with
-everything that was imported and read before it put out of the garbage collector's sight.
+``python -m benchmarks.running RIVAL LOG [OPTIONS]`` prints a `benchmarks.work.Result` as JSON; the options
+are those of `Options`, as JSON. The clock runs from the first event to the last result: what was imported, read
+and connected before it does not count, and is put out of the garbage collector's sight.
 """
 
 from __future__ import annotations
@@ -13,56 +14,84 @@ import json
 import os
 import resource
 import sys
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.work import Log, Result, Tally, digest_of, load
+from benchmarks.work import Course, Log, Result, digest_of, load
+
+
+class Options(NamedTuple):
+    """What a run is told besides."""
+
+    folder: str = "."
+    """Empty, and this run's own."""
+    checkpoints: int = 0
+    """How many to make."""
+    connection_string: str = ""
+    """Of the hub to read."""
+    partitions: int = 4
+    messages: int = 0
+    """How many come, where that is not what is in the log."""
+    core: int | None = None
+    """The processor core to stay on."""
 
 
 class Finish(NamedTuple):
     """What a rival gives back."""
 
-    tallies: list[Tally]
     checkpoints: int = 0
     build: str = ""
+    latencies_ms: Sequence[float] = ()
+    """Of each event that came."""
 
 
-Start = Callable[[Log, Path, int], Callable[[], Coroutine[Any, Any, Finish]]]
-"""A rival's module-level function: gets ready, and gives what is to be measured."""
+Run = Callable[[], Coroutine[Any, Any, Finish]]
+Start = Callable[[Log, Options, Course], Run]
+"""A rival's function: gets ready, and gives what is to be measured; what it releases goes to the course."""
 
 RIVALS = {
     "hand": "benchmarks.rivals.hand_loop:in_memory",
     "hand-durable": "benchmarks.rivals.hand_loop:durable",
+    "sdk-default": "benchmarks.rivals.sdk:with_default_settings",
+    "sdk-best": "benchmarks.rivals.sdk:with_best_settings",
+    "sdk-latency": "benchmarks.rivals.sdk:latency",
+    "bytewax": "benchmarks.rivals.bytewax_flow:in_memory",
+    "faust": "benchmarks.rivals.faust_agents:in_memory",
+    "quix": "benchmarks.rivals.quix_frame:in_memory",
     "inturn": "benchmarks.product:in_memory",
     "inturn-lanes": "benchmarks.product:in_memory_with_eight_lanes",
     "inturn-durable": "benchmarks.product:durable",
+    "inturn-hub": "benchmarks.product:from_the_hub",
+    "inturn-latency": "benchmarks.product:latency",
 }
 
 
-def main(rival: str, log_file: str, folder: str = ".", checkpoints: str = "0") -> None:
+def main(rival: str, log_file: str, told: str = "{}") -> None:
     """Run it once."""
-    log = load(Path(log_file))
+    log, options = load(Path(log_file)), Options(**json.loads(told))
+    if options.core is not None:
+        os.sched_setaffinity(0, {options.core})
     module, _, name = RIVALS[rival].partition(":")
     start: Start = getattr(importlib.import_module(module), name)
-    run = start(log, Path(folder), int(checkpoints))
+    course = Course(log.delivered)
+    run = start(log, options, course)
     gc.collect()
     gc.freeze()
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
-    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    course.begin()
     finish = asyncio.run(run())
-    cpu_s, wall_s = time.process_time() - began_cpu_s, time.perf_counter() - began_s
     after_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     result = Result(
-        cpu_s,
-        wall_s,
+        course.cpu_s,
+        course.wall_s,
         log.events,
-        [digest_of(tally.ids, log.objects) for tally in finish.tallies],
-        finish.tallies[0].count,
+        [digest_of(tally.ids, log.objects) for tally in course.tallies],
+        course.tallies[0].count,
         finish.checkpoints,
         finish.build,
         after_mb - before_mb,
+        finish.latencies_ms,
     )
     json.dump(result._asdict(), sys.stdout)
     sys.stdout.flush()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,11 @@ class Log(NamedTuple):
     def events(self) -> int:
         return sum(len(batch.bodies) for batches in self.partitions for batch in batches)
 
+    @property
+    def ends(self) -> list[int]:
+        """The last sequence number of each partition."""
+        return [batches[-1].sequence_numbers[-1] for batches in self.partitions]
+
     def in_order_of_arrival(self) -> Iterable[Batch]:
         """The batches of all partitions, each in turn."""
         longest = max(len(batches) for batches in self.partitions)
@@ -81,14 +87,51 @@ class Tally:
     That costs some tens of nanoseconds an event; the digest is made of it when the clock has stopped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, course: Course) -> None:
         self.count = 0
         self.ids: list[str] = []
+        self._course = course
 
     def take(self, ids: Sequence[str]) -> None:
         """Count the events of a batch."""
         self.count += len(ids)
         self.ids.extend(ids)
+        self._course.passed(len(ids))
+
+
+class Course:
+    """The clock of a run, and the processors' tallies: it stops when each has been given everything."""
+
+    def __init__(self, delivered: int) -> None:
+        self.tallies = [Tally(self) for _ in PROCESSORS]
+        self.on_end: Callable[[], None] = lambda: None
+        self.cpu_s = self.wall_s = 0.0
+        self._left = delivered * len(PROCESSORS)
+        self._waits_for_first = False
+        self._began = 0.0, 0.0
+
+    def begin(self) -> None:
+        """Start the clock."""
+        self._began = time.process_time(), time.perf_counter()
+
+    def begin_with_first(self) -> None:
+        """Start the clock again when a processor is given something: until then, connections are made."""
+        self._waits_for_first = True
+
+    def passed(self, count: int) -> None:
+        """Note that a processor was given so many events."""
+        if self._waits_for_first:
+            self._waits_for_first = False
+            self.begin()
+        self._left -= count
+        if self._left <= 0:
+            self.end()
+            self.on_end()
+
+    def end(self) -> None:
+        """Stop the clock; once more counts again."""
+        cpu_s, wall_s = self._began
+        self.cpu_s, self.wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
 
 
 def digest_of(ids: Iterable[str], objects: Mapping[str, int]) -> str:
@@ -118,3 +161,5 @@ class Result(NamedTuple):
     build: str = ""
     rss_mb: float = 0.0
     """By how much the memory of the process grew at most."""
+    latencies_ms: Sequence[float] = ()
+    """Of each event that came, where that was asked for."""

@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
 from benchmarks.rivals.hand_partition import EVENT, IDENTITY, OBJECT, TOKEN, Entry, Object, Partition
-from benchmarks.running import Finish
-from benchmarks.work import PROCESSORS, QUEUE_BATCHES, Batch, Log, Tally
+from benchmarks.running import Finish, Options, Run
+from benchmarks.work import PROCESSORS, QUEUE_BATCHES, Batch, Course, Log, Tally
 
 Processor = Callable[[Sequence[Any]], Awaitable[None]]
 
@@ -40,11 +40,11 @@ class Handover:
 class Counting:
     """What a processor does here."""
 
-    def __init__(self) -> None:
-        self.tally = Tally()
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
 
     async def __call__(self, events: Sequence[Any]) -> None:
-        self.tally.take([event["id"] for event in events])
+        self._tally.take([event["id"] for event in events])
 
 
 class HandLoop:
@@ -129,32 +129,32 @@ def restore(path: Path, partition: Partition) -> None:
             partition.young.add(identity)
 
 
-def in_memory(log: Log, _folder: Path, _checkpoints: int) -> Callable[[], Coroutine[Any, Any, Finish]]:
+def in_memory(log: Log, _options: Options, course: Course) -> Run:
     """The work in memory."""
 
     async def run() -> Finish:
-        counting = [Counting() for _ in PROCESSORS]
-        loop = HandLoop(log.topics, len(log.partitions), counting)
+        loop = HandLoop(log.topics, len(log.partitions), [Counting(tally) for tally in course.tallies])
 
         async def read(loop: HandLoop) -> None:
             for batch in log.in_order_of_arrival():
                 await loop.take(batch)
 
         await loop.run(read)
-        assert [each.position for each in loop.partitions] == _ends(log)
-        return Finish([each.tally for each in counting])
+        course.end()
+        assert [each.position for each in loop.partitions] == log.ends
+        return Finish()
 
     return run
 
 
-def durable(log: Log, folder: Path, checkpoints: int) -> Callable[[], Coroutine[Any, Any, Finish]]:
+def durable(log: Log, options: Options, course: Course) -> Run:
     """The work with durable state; so many checkpoints in all, the last of each partition among them."""
 
     async def run() -> Finish:
-        counting = [Counting() for _ in PROCESSORS]
-        loop = HandLoop(log.topics, len(log.partitions), counting)
+        loop = HandLoop(log.topics, len(log.partitions), [Counting(tally) for tally in course.tallies])
+        folder = Path(options.folder)
         logs = [StateLog(folder / f"{index}.log", each) for index, each in enumerate(loop.partitions)]
-        on_the_way = max(0, checkpoints - len(logs))
+        on_the_way = max(0, options.checkpoints - len(logs))
         batches = sum(map(len, log.partitions))
 
         async def read(loop: HandLoop) -> None:
@@ -170,11 +170,8 @@ def durable(log: Log, folder: Path, checkpoints: int) -> Callable[[], Coroutine[
         for state in logs:
             await state.checkpoint()
             state.close()
-        assert [each.position for each in loop.partitions] == _ends(log)
-        return Finish([each.tally for each in counting], sum(state.checkpoints for state in logs))
+        course.end()
+        assert [each.position for each in loop.partitions] == log.ends
+        return Finish(sum(state.checkpoints for state in logs))
 
     return run
-
-
-def _ends(log: Log) -> list[int]:
-    return [batches[-1].sequence_numbers[-1] for batches in log.partitions]

@@ -32,7 +32,8 @@ from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
 from consumer.runtime.lanes import processor_of
 from consumer.runtime.lease import FENCE_AFTER_S
-from consumer.runtime.lifecycle import end_process, run_engine, stop_signals
+from consumer.runtime.lifecycle import run_engine
+from consumer.runtime.signals import end_process, stop_signals
 from consumer.settings import CatalogueRule, OrderRule, ProcessorSettings, Settings
 from consumer.sources import Source
 from consumer.status import EngineStatus

@@ -15,9 +15,8 @@ from pydantic import AwareDatetime, Discriminator, Field, Tag, WrapValidator, mo
 from pydantic_core import PydanticCustomError
 
 from consumer.connection_settings import BlobConnection, EventHubConnection
-from consumer.setting_rules import Concern, Finding, refuse
+from consumer.setting_rules import WORKERS_MAX, Concern, Finding, refuse, unshared
 
-WORKERS_MAX = 64
 Text = Annotated[str, Field(min_length=1, max_length=1_024)]
 TypePattern = Annotated[str, Field(max_length=256, pattern=r"^([^\s*]+\*?|\*)$")]
 """An event type, or with ``*`` at the end the beginning of some; ``*`` alone is all of them."""
@@ -372,17 +371,8 @@ class Settings(Concern):
 
     @model_validator(mode="after")
     def _check_workers(self) -> Self:
-        if self.workers > 1:
-            refuse(*(Finding(("workers",), why) for why in self.unshared))
+        refuse(*(Finding(("workers",), why) for why in unshared(self) if self.workers > 1))
         return self
-
-    @property
-    def unshared(self) -> list[str]:
-        """Why several workers could not share the work, a line for each setting; empty if they can."""
-        named = [name for name in ("source", "state", "dead_letters") if name in self.model_fields_set]
-        types = {name: getattr(self, name).type for name in named}
-        private = {name: kind for name, kind in types.items() if kind in {"file", "memory"}}
-        return [f"{name} of the type {kind} cannot be shared by workers" for name, kind in private.items()]
 
     @property
     def ownership_expires_s(self) -> float | None:

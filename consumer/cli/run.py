@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +18,8 @@ from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
 from consumer.config_file import load_settings
 from consumer.errors import ConfigurationError
-from consumer.settings import WORKERS_MAX, Settings
+from consumer.setting_rules import WORKERS_MAX, unshared
+from consumer.settings import Settings
 from consumer.telemetry.logs import LogFormat, configure_logging
 
 
@@ -45,13 +47,20 @@ def run(
     if as_worker is not None:
         code = import_module("consumer.cli.run_worker").run_worker(settings, as_worker)
     elif count > 1:
-        if settings.unshared:
-            raise ConfigurationError(*(f"{config}: --workers {count}: {why}" for why in settings.unshared))
+        _check_shared(settings, config, count)
         code = import_module("consumer.cli.run_workers").run_workers(settings, config, count)
     else:
         code = _run_alone(settings)
     if code:
         raise typer.Exit(code)
+
+
+def _check_shared(settings: Settings, config: Path, count: int) -> None:
+    """Raise `ConfigurationError` if several workers cannot do the work."""
+    if reasons := unshared(settings):
+        raise ConfigurationError(*(f"{config}: --workers {count}: {why}" for why in reasons))
+    if os.name != "posix":
+        raise ConfigurationError("Several workers need Linux or macOS. Run one, or several replicas.")
 
 
 def _run_alone(settings: Settings) -> int:

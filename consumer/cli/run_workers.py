@@ -16,9 +16,8 @@ import structlog
 
 import consumer
 from consumer.cli.event_loop import run_async
-from consumer.errors import ConfigurationError
 from consumer.runtime.clock import SystemClock
-from consumer.runtime.lifecycle import end_process, stop_signals
+from consumer.runtime.signals import end_process, flush_log, stop_signals
 from consumer.runtime.supervisor import Supervisor, SupervisorLimits
 from consumer.runtime.worker_channel import WorkerPlace
 from consumer.runtime.worker_process import Launcher
@@ -37,6 +36,10 @@ _STOP_GRACE_S = 30.0
 """What a worker has for storing and releasing, beyond the time to finish what is in flight."""
 
 
+_LAST_LINES_S = 1.0
+"""How long the last lines may take when all of it ends on the spot."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Streams:
     """Where output goes: all of it through one place for each stream, so that lines stay whole."""
@@ -46,11 +49,15 @@ class _Streams:
     log: TextIO
     """For the supervisor's own log."""
 
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what is still on its way."""
+        self.log.close()
+        self.stdout.close(timeout_s=timeout_s)
+        self.stderr.close(timeout_s=timeout_s)
+
 
 def run_workers(settings: Settings, config: Path, count: int) -> int:
-    """Run `count` workers to their end; gives the exit code. Raises `ConfigurationError`."""
-    if os.name != "posix":
-        raise ConfigurationError("Several workers need Linux or macOS; run one, or several replicas.")
+    """Run `count` workers to their end; gives the exit code."""
     with _streams() as streams:
         logging = configure_logging(
             level=settings.logging.level,
@@ -61,23 +68,26 @@ def run_workers(settings: Settings, config: Path, count: int) -> int:
         try:
             return run_async(_supervise(settings, config, count, streams))
         finally:
-            logging.close()
+            logging.close()  # before the streams, into which it writes
 
 
 @contextmanager
 def _streams() -> Iterator[_Streams]:
     stdout, stderr = LineMerger(1), LineMerger(2)
+    streams = _Streams(stdout, stderr, os.fdopen(stderr.open_pipe(), "w", encoding="utf-8"))
     try:
-        with os.fdopen(stderr.open_pipe(), "w", encoding="utf-8") as log:
-            yield _Streams(stdout, stderr, log)
+        yield streams
     finally:
-        stdout.close()
-        stderr.close()
+        streams.close()
 
 
 async def _supervise(settings: Settings, config: Path, count: int, streams: _Streams) -> int:
     def command(place: WorkerPlace) -> list[str]:
-        return [sys.executable, "-m", "consumer", "run", "--config", str(config), "--as-worker", str(place)]
+        # `-m` would look for modules in the working directory first, and find whatever is called so there;
+        # unless we were started so ourselves, `-P` keeps it from that.
+        safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+        arguments = ["run", "--config", str(config), "--as-worker", str(place)]
+        return [sys.executable, *safe, "-m", "consumer", *arguments]
 
     book, started_s = WorkersBook(), time.monotonic()
     supervisor = Supervisor(
@@ -95,6 +105,8 @@ async def _supervise(settings: Settings, config: Path, count: int, streams: _Str
 
     def end() -> None:
         supervisor.kill()
+        flush_log()
+        streams.close(_LAST_LINES_S)
         end_process()
 
     heartbeat = EventLoopHeartbeat()

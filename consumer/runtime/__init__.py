@@ -9,6 +9,6 @@
 * `strays`: attempts that go on although they were cut off
 * `attempts`: one event (or chunk) and one processor until there is a verdict: deadline, retry, dead letter
 * `assignment`, `writers`: take a partition over; the tasks that store checkpoints and dead letters
-* `lifecycle`: the order of starting and stopping, and signals
+* `lifecycle`: the order of starting and stopping; `signals` ask for it
 * `clock`: the only place that looks at the time
 """

@@ -2,6 +2,7 @@
 
 A worker writes a report whenever it is due. The supervisor never writes: that the socket is open is all it
 says. When the supervisor is gone, however it ended, the kernel closes its side, and the worker drains.
+(PR_SET_PDEATHSIG would do so on Linux alone, and when the thread ends that started the worker.)
 """
 
 from __future__ import annotations

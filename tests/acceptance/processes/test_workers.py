@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import uuid
 from collections import Counter, defaultdict
 
 import pytest
@@ -17,8 +18,8 @@ SOON = {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.2}
 def run_workers(inturn, hub, configure, eventually):
     """Starts two workers, and waits until each owns two of the four partitions."""
 
-    def run_workers(**sections):
-        running = inturn.start("run", "-c", configure(hub, state=SOON, **sections), "--workers", "2")
+    def run_workers(state=SOON, **sections):
+        running = inturn.start("run", "-c", configure(hub, state=state, **sections), "--workers", "2")
         eventually(lambda: owned(running) == [2, 2], "two partitions each")
         return running
 
@@ -83,6 +84,8 @@ def test_two_workers_share_the_partitions_and_are_shown_as_one(
     assert shown.returncode == 0, shown.stderr
     assert all(str(pid) in shown.stdout for pid in pids(running))
     assert "Workers" in running.ask("/").body
+    # Ctrl-C in a terminal is for the supervisor alone.
+    assert all(os.getsid(pid) == pid for pid in pids(running))
 
     assert running.end(signal.SIGTERM) == 0, running.errors
     assert {line.get("worker") for line in running.logged("A partition was drained.")} == {"1", "2"}
@@ -117,9 +120,18 @@ def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(
     assert all(len(same) == 1 for same in keys.values())
 
 
-def test_a_stop_at_work_repeats_nothing(inturn, hub, run_workers, archive, tell, eventually):
+def test_a_stop_at_work_repeats_nothing_with_the_state_in_azure_storage(
+    inturn, hub, run_workers, archive, tell, azurite
+):
     story = tell(objects=20, each=20)
-    running = run_workers()
+    place = {
+        "type": "blob",
+        "connection_string": azurite.connection_string,
+        "container": f"workers-{uuid.uuid4().hex}",
+        "create_container": True,
+        "checkpoint_interval_s": 0.2,
+    }
+    running = run_workers(state=place)
     sending = hub.start_sending(story.lines)
     archive.until(50)
     assert running.end(signal.SIGTERM) == 0, running.errors
@@ -176,6 +188,24 @@ def test_a_second_signal_hurries_all_workers(hub, run_workers, tell, eventually,
         "all know",
     )
     assert running.end(signal.SIGTERM) == 75, running.errors
+
+
+def test_a_third_signal_ends_all_workers_on_the_spot(
+    hub, run_workers, tell, eventually, write_processors, tmp_path
+):
+    write_processors(STUCK.replace("await asyncio.sleep(3600)", "import time; time.sleep(3600)"))
+    running = run_workers(processors=[{"name": "stuck", "type": "mine:stuck"}])
+    workers = pids(running)
+    hub.send(tell(objects=4, each=2).lines)
+    eventually((tmp_path / "reached").exists, "an attempt that holds up its worker")
+    stopping = "Stopping: what is in flight is finished first. A second signal hurries."
+    hurrying = "Hurrying: what still runs is cut off and will be repeated. A third signal kills."
+    running.popen.send_signal(signal.SIGTERM)
+    eventually(lambda: running.logged(stopping), "the first signal")
+    running.popen.send_signal(signal.SIGTERM)
+    eventually(lambda: running.logged(hurrying), "the second signal")
+    assert running.end(signal.SIGTERM) == 75, running.errors
+    eventually(lambda: not any(map(is_alive, workers)), "they end")
 
 
 def test_what_cannot_be_shared_is_refused(inturn, configure, hub, tmp_path):

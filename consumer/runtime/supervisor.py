@@ -19,7 +19,7 @@ import structlog
 
 from consumer.runtime.clock import Clock
 from consumer.runtime.restarts import TEMPORARY, RestartLimits, RestartPolicy, how_it_ended, is_final
-from consumer.runtime.worker_channel import receive
+from consumer.runtime.worker_channel import UnreadableReport, receive
 from consumer.runtime.worker_process import WorkerProcess
 from consumer.status import WorkerReport, WorkerStatus
 
@@ -209,11 +209,23 @@ class Supervisor:
 
     async def _listen(self, worker: str, process: WorkerProcess) -> None:
         """Take its reports until it closes the channel."""
+        is_told = False
         while True:
             try:
                 report = await receive(process.reader)
+            except UnreadableReport as error:
+                process.well_s = self._clock.monotonic_s()  # it turns, whatever it says
+                if not is_told:
+                    _log.error(
+                        "A worker's reports cannot be read: was another version installed? It works, but "
+                        "its numbers are missing. Start all of it again.",
+                        worker=worker,
+                        error=str(error),
+                    )
+                is_told = True
+                continue
             except ValueError as error:
-                _log.warning("A worker's report cannot be read.", worker=worker, error=str(error))
+                _log.warning("What a worker sends is no report.", worker=worker, error=str(error))
                 return
             if report is None:
                 return

@@ -34,6 +34,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(WorkerReport).decode
 
 
+class UnreadableReport(Exception):
+    """Whole, and not understood. The next may be."""
+
+
 async def send(writer: asyncio.StreamWriter, report: WorkerReport) -> None:
     """Write a report; waits while the other side does not read. Raises `OSError` when it is gone."""
     body = _encode(report)
@@ -42,7 +46,10 @@ async def send(writer: asyncio.StreamWriter, report: WorkerReport) -> None:
 
 
 async def receive(reader: asyncio.StreamReader) -> WorkerReport | None:
-    """Read a report; None at the end. Raises `ValueError` for what is none, such as another version's."""
+    """Read a report; None at the end.
+
+    Raises `UnreadableReport` for one that is of another version, and `ValueError` for what is no report.
+    """
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES))
         if length > _REPORT_MAX_BYTES:
@@ -51,7 +58,7 @@ async def receive(reader: asyncio.StreamReader) -> WorkerReport | None:
     except (asyncio.IncompleteReadError, OSError):
         return None  # a process that is killed stops in the middle of a word
     except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from error
+        raise UnreadableReport(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

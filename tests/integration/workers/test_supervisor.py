@@ -54,6 +54,8 @@ if conduct == "hangs once" and is_first:
     time.sleep(60)
 if conduct == "rubbish":
     os.write(int(channel), b"\\0\\0\\0\\5rubbish")
+if conduct == "foreign":
+    data = bytes([0xA3]) + b"new"
 answer(100_000)
 """
 
@@ -183,6 +185,16 @@ async def test_what_is_no_report_does_no_harm(supervise):
     async with running(supervisor):
         await until(lambda: supervisor.workers()[0].restarts == 1)
         assert supervisor.workers()[0].last_end == "signal SIGKILL"  # as one that never answered
+
+
+async def test_a_worker_of_another_version_is_not_taken_for_one_that_hangs(supervise):
+    supervisor, _ = supervise("foreign", hung_after_s=0.6)
+    loop = asyncio.get_running_loop()
+    async with running(supervisor) as task:
+        began_s = loop.time()
+        await until(lambda: loop.time() - began_s > 1.2)
+        assert supervisor.workers()[0].restarts == 0
+    assert await task == 0
 
 
 async def test_a_worker_that_cannot_be_started_is_tried_again_as_one_that_died():

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from consumer.runtime.worker_channel import WorkerEnd, WorkerPlace, receive, send
+from consumer.runtime.worker_channel import UnreadableReport, WorkerEnd, WorkerPlace, receive, send
 from consumer.status import WorkerReport
 
 
@@ -54,12 +54,20 @@ async def test_a_report_that_breaks_off_is_the_end(streams):
     assert await receive(reader) is None
 
 
-@pytest.mark.parametrize("sent", [(5).to_bytes(4) + b"words", b"\xff\xff\xff\xff"])
-async def test_what_is_no_report_is_refused(streams, sent):
+async def test_what_is_no_report_is_refused(streams):
     reader, sender = streams
-    sender.write(sent)
-    with pytest.raises(ValueError, match=r"."):
+    sender.write(b"\xff\xff\xff\xff")
+    with pytest.raises(ValueError, match="a report of 4294967295 bytes"):
         await receive(reader)
+
+
+async def test_a_report_of_another_version_does_not_hide_the_next(streams, report):
+    reader, sender = streams
+    sender.write((4).to_bytes(4) + b"\xa3new")
+    await send(sender, report)
+    with pytest.raises(UnreadableReport):
+        await receive(reader)
+    assert await receive(reader) == report
 
 
 def test_a_place_is_read_as_it_was_written():

@@ -28,8 +28,10 @@ class Launcher:
         with ExitStack() as stack:
             ours, theirs = socket.socketpair()
             stack.callback(theirs.close)
+            # Before there is a process: without a channel it could not be told that it is not wanted.
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
             failed = stack.enter_context(ExitStack())
-            failed.callback(ours.close)
+            failed.callback(writer.close)
             stdout, stderr = (
                 _held(stack, open_stream()) for open_stream in (self.open_stdout, self.open_stderr)
             )
@@ -44,7 +46,6 @@ class Launcher:
                 start_new_session=True,
             )
             failed.pop_all()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
         return WorkerProcess(process, reader, writer, now_s)
 
 

@@ -1,7 +1,7 @@
 """`make bench`: measure, and say whether the goals are met.
 
 Prints a line for every figure, ``figure NAME VALUE UNIT goal OP VALUE``. Exit codes: 0 every goal is met;
-1 one is missed, or a rival did not do the work.
+1 one is missed, or a rival did not do the work; 2 a wrong option.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import in_process, over_the_hub
+from benchmarks import in_process, memory, over_the_hub, peers, workers
 from benchmarks.dataset import EVENTS, open_log
 from benchmarks.goals import Figure
+from benchmarks.report import keep
 from benchmarks.rounds import WrongResult
 from benchmarks.work import Log, load
 
@@ -28,6 +29,7 @@ class Part(NamedTuple):
     measure: Measure
     partitions: int = 4
     events_max: int = EVENTS
+    is_default: bool = True
 
 
 PARTS = {
@@ -38,6 +40,9 @@ PARTS = {
     "one-partition": Part(over_the_hub.one_partition, 1, 40_000),
     "latency": Part(over_the_hub.latency, events_max=20_000),
     "half-load": Part(over_the_hub.half_load),
+    "workers": Part(workers.scaling),
+    "memory": Part(memory.million),
+    "peers": Part(peers.in_memory, is_default=False),
 }
 
 
@@ -46,28 +51,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = _parser().parse_args(arguments)
     events = told.events or (QUICK_EVENTS if told.quick else EVENTS)
     rounds = told.rounds or (QUICK_ROUNDS if told.quick else ROUNDS)
+    names = told.only or [name for name, part in PARTS.items() if part.is_default]
     figures: list[Figure] = []
-    try:
-        for name in told.only or PARTS:
-            part = PARTS[name]
-            path = open_log(min(events, part.events_max), part.partitions)
-            for figure in part.measure(path, load(path), rounds):
+    failures: list[str] = []
+    for name in names:
+        try:
+            for figure in _measure(PARTS[name], events, rounds):
                 figures.append(figure)
                 sys.stdout.write(figure.line(judged=not told.quick) + "\n")
                 sys.stdout.flush()
-    except WrongResult as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0 if told.quick or all(figure.is_met for figure in figures) else 1
+        except WrongResult as error:
+            failures.append(name)
+            sys.stderr.write(f"{name}: {error}\n")
+    if told.keep:
+        keep(figures)
+    missed = [] if told.quick else [figure.name for figure in figures if not figure.is_met]
+    if missed:
+        sys.stderr.write(f"Missed: {', '.join(missed)}.\n")
+    return 1 if failures or missed else 0
+
+
+def _measure(part: Part, events: int, rounds: int) -> Iterator[Figure]:
+    path = open_log(min(events, part.events_max), part.partitions)
+    yield from part.measure(path, load(path), rounds)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a short form, of which no goal is asked")
-    parser.add_argument("--only", type=lambda text: text.split(","), metavar=",".join(PARTS))
+    parser.add_argument("--only", type=_names, metavar="PART,PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--keep", action="store_true", help="write the figures to RESULTS.md and results.svg")
     parser.add_argument("--rounds", type=int, help=f"runs of each rival; {ROUNDS} if nothing is said")
     parser.add_argument("--events", type=int, help=f"messages in the log; {EVENTS:,} if nothing is said")
     return parser
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in PARTS]:
+        raise argparse.ArgumentTypeError(f"there is no part {', '.join(unknown)}")
+    return names
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class HubOptions(NamedTuple):
     """Events a second; 0: the log is there from the beginning."""
     messages: int = 0
     """How many of them."""
+    waits: bool = False
+    """Whether next to nothing is handed out until it is told ``go``."""
 
 
 def main(log_file: str, told: str = "{}") -> None:
@@ -58,6 +60,9 @@ async def _serve(log: Log, options: HubOptions) -> None:
             _fill(hub, log)
         sys.stdout.write(hub.connection_string() + "\n")
         sys.stdout.flush()
+        if options.waits:
+            with hub.faults.slow(1, HUB):
+                await asyncio.to_thread(sys.stdin.readline)
         if options.rate:
             while hub.stats()["open_links"] < options.partitions:  # noqa: ASYNC110 - the hub tells nobody
                 await asyncio.sleep(0.1)

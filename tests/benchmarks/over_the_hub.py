@@ -29,6 +29,12 @@ class Hub(NamedTuple):
     process: subprocess.Popen[str]
     connection_string: str
 
+    def go(self) -> None:
+        """Let it hand out what it has."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
     def rate(self) -> float:
         """Wait until it has sent everything; gives the rate at which it did."""
         assert self.process.stdout is not None

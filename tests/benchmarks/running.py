@@ -1,8 +1,8 @@
 """One run of one rival, in a process of its own.
 
 ``python -m benchmarks.running RIVAL LOG [OPTIONS]`` prints a `benchmarks.work.Result` as JSON; the options
-are those of `Options`, as JSON. The clock runs from the first event to the last result: what was imported, read
-and connected before it does not count, and is put out of the garbage collector's sight.
+are those of `Options`, as JSON. The clock runs from the first event to the last result: what was imported,
+read and connected before it does not count, and is put out of the garbage collector's sight.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def main(rival: str, log_file: str, told: str = "{}") -> None:
     gc.freeze()
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     course.begin()
-    finish = asyncio.run(run())
+    # Not `asyncio.run`: that waits for every task to end, and agents of Faust begin anew when cancelled.
+    finish = asyncio.new_event_loop().run_until_complete(run())
     after_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     result = Result(
         course.cpu_s,

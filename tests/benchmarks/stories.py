@@ -47,7 +47,7 @@ def times(rng: random.Random, count: int, span_ms: float) -> list[float]:
     """Draw when the events of an object happen: in bursts of up to four within a second or two."""
     drawn: list[float] = []
     while len(drawn) < count:
-        at_ms = rng.random() * (span_ms - 5_000)
+        at_ms = rng.random() * max(span_ms - 5_000, 1_000)
         for _ in range(min(rng.randint(1, 4), count - len(drawn))):
             drawn.append(at_ms)
             at_ms += rng.uniform(50, 600)

@@ -92,6 +92,7 @@ def test_two_workers_share_the_partitions_and_are_shown_as_one(
     assert len([line for line in running.errors.splitlines() if not line.startswith("{")]) == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(
     hub, run_workers, archive, tell, eventually
 ):
@@ -120,6 +121,7 @@ def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(
     assert all(len(same) == 1 for same in keys.values())
 
 
+@pytest.mark.slow
 def test_a_stop_at_work_repeats_nothing_with_the_state_in_azure_storage(
     inturn, hub, run_workers, archive, tell, azurite
 ):
@@ -144,6 +146,7 @@ def test_a_stop_at_work_repeats_nothing_with_the_state_in_azure_storage(
     assert sorted(archive.ids()) == sorted(story.ids)
 
 
+@pytest.mark.slow
 def test_workers_whose_supervisor_was_killed_stop_by_themselves_and_say_why(
     inturn, hub, run_workers, archive, tell, eventually
 ):

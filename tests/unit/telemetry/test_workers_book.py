@@ -8,10 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.status import WorkerReport, WorkerStatus
-from consumer.telemetry.admin import judge_live, judge_ready
+from consumer.telemetry.health import judge_live, judge_ready
 from consumer.telemetry.metrics import Exposition, Metrics, StatusCollector
 from consumer.telemetry.workers_book import WorkersBook, report_of, sum_of
 
@@ -121,6 +122,17 @@ def test_counters_do_not_go_back_when_a_worker_dies_and_begins_again(report):
     for name in before:
         if name[0].endswith("_total") and not name[0].startswith(("python", "process")):
             assert before[name] <= dead[name] <= again[name], name
+
+
+def test_a_scraper_that_wants_openmetrics_gets_it(report, partition_status):
+    book = WorkersBook()
+    book.report("1", report(partitions=[partition_status("0")], durations=[("log", "handled", 0.1)]))
+    book.report("2", report(partitions=[partition_status("0", epoch=2), partition_status("1")]))
+    collector = StatusCollector(lambda: status_of(book, worker("1"), worker("2")), book.totals, book)
+    body, content_type = Exposition(collector).render("application/openmetrics-text; version=1.0.0")
+    families = {family.name for family in openmetrics(body.decode())}
+    assert "openmetrics" in content_type
+    assert {"inturn_worker_restarts", "inturn_held_events", "messaging_process_duration_seconds"} <= families
 
 
 def test_a_worker_that_died_before_its_first_report_changes_nothing(report):

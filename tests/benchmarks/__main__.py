@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except WrongResult as error:
             failures.append(name)
             sys.stderr.write(f"{name}: {error}\n")
-    if told.keep:
+    if told.keep and not told.quick and told.only in (None, ["peers"]):
         keep(figures)
     missed = [] if told.quick else [figure.name for figure in figures if not figure.is_met]
     if missed:
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a short form, of which no goal is asked")
     parser.add_argument("--only", type=_names, metavar="PART,PART", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--keep", action="store_true", help="write the figures to RESULTS.md and results.svg")
+    parser.add_argument("--keep", action="store_true", help="write a whole run to RESULTS.md and results.svg")
     parser.add_argument("--rounds", type=int, help=f"runs of each rival; {ROUNDS} if nothing is said")
     parser.add_argument("--events", type=int, help=f"messages in the log; {EVENTS:,} if nothing is said")
     return parser

@@ -2,6 +2,7 @@
 
 PYTHON ?= python3# which interpreter makes .venv, for example PYTHON=python3.13
 PYTEST_FLAGS ?=# for example PYTEST_FLAGS='-k blob -x -n 0'
+BENCH_FLAGS ?=# for example BENCH_FLAGS='--only socket --rounds 9'
 SEED ?= 1# where the random series of the proofs begin
 LOCK_FLAGS ?=# LOCK_FLAGS=--upgrade takes the newest versions
 
@@ -14,7 +15,7 @@ NODE_MODULES := $(VENV)/node_modules.stamp
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test prove prove-deep check compiled test-compiled lock build clean
+.PHONY: help demo test prove prove-deep bench bench-peers check compiled test-compiled lock build clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \
@@ -32,6 +33,14 @@ prove: $(NODE_MODULES) ## kill, freeze, cut and simulate for twenty minutes; a l
 
 prove-deep: $(NODE_MODULES) ## the same without a bound on time
 	@$(call proofs,deep)
+
+bench: $(PACKAGES) ## measure beside a hand-written loop and azure-eventhub; writes tests/benchmarks/RESULTS.md
+	@$(BENCH) --keep $(BENCH_FLAGS)
+
+bench-peers: $(PACKAGES) ## the same beside Faust, Quix Streams and Bytewax, which go into .bench/
+	@$(BENCH) --keep --only peers $(BENCH_FLAGS)
+
+BENCH = PYTHONPATH="$(CURDIR)/tests" $(PY) -m benchmarks
 
 PYTEST = INTURN_REQUIRE_AZURITE=1 INTURN_NODE_MODULES="$(CURDIR)/$(VENV)/node_modules" $(PY) -m pytest
 
@@ -95,7 +104,7 @@ $(COMPILED_WHEEL): $(COMPILED_PACKAGES) pyproject.toml hatch_build.py $(shell fi
 	@touch $@
 
 clean: ## remove .venv and whatever was built
-	@rm -rf $(VENV) .venv-compiled dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .venv-compiled .bench dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find consumer processors tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A checkout that was moved or copied is set up again: the scripts in .venv name their folder.

@@ -24,7 +24,7 @@ from consumer.core.policy import PipelinePolicy
 from consumer.core.retry import RetryPolicy
 from consumer.core.sequencer import SequencerLimits
 from consumer.events import OrderedBy
-from consumer.opening import open_checkpoints, open_dead_letters, open_source
+from consumer.opening import Origin, open_checkpoints, open_dead_letters, open_source
 from consumer.processor import BatchProcessor, Processor
 from consumer.processor_loading import load_processor
 from consumer.runtime.attempts import RunningProcessor
@@ -32,8 +32,10 @@ from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
 from consumer.runtime.lanes import processor_of
 from consumer.runtime.lease import FENCE_AFTER_S
-from consumer.runtime.lifecycle import end_process, run_engine, stop_signals
+from consumer.runtime.lifecycle import run_engine
+from consumer.runtime.signals import end_process, stop_signals
 from consumer.settings import CatalogueRule, OrderRule, ProcessorSettings, Settings
+from consumer.sources import Source
 from consumer.status import EngineStatus
 from consumer.stores import DeadLetterStore, InspectableStore
 from consumer.telemetry.admin import AdminServer
@@ -79,16 +81,20 @@ class Application:
 
 
 @asynccontextmanager
-async def compose(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Application]:
+async def compose(
+    settings: Settings, *, clock: Clock | None = None, reading: tuple[Source, Origin] | None = None
+) -> AsyncIterator[Application]:
     """Put a consumer together; its stores and clients are closed when the block ends.
 
-    Raises `ConfigurationError`.
+    `reading` takes the place of the source that the settings name. Raises `ConfigurationError`.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         checkpoints = await stack.enter_async_context(open_checkpoints(settings.state))
         dead_letters = await stack.enter_async_context(open_dead_letters(settings.dead_letters))
-        source, origin = await stack.enter_async_context(open_source(settings.source, checkpoints))
+        if reading is None:
+            reading = await stack.enter_async_context(open_source(settings.source, checkpoints))
+        source, origin = reading
         processors = [running_processor(each, origin.group) for each in settings.processors]
         engine = Engine(
             EngineParts(

@@ -208,6 +208,7 @@ async def _eventhub_settings(source: configured.EventHubSource, stack: AsyncExit
         load_balancing_interval_s=source.load_balancing_interval_s,
         stall_after_s=source.stall_after_s,
         connect_timeout_s=source.connect_timeout_s,
+        receive=source.receive,
         transport=source.transport,
         allow_plaintext_hosts=source.allow_plaintext_hosts,
     )

@@ -38,3 +38,19 @@ def refuse(*findings: Finding) -> None:
     if findings:
         text = "; ".join(finding.message for finding in findings)
         raise PydanticCustomError(FINDINGS, "{text}", {"text": text, FINDINGS: findings})
+
+
+WORKERS_MAX = 64
+_PRIVATE = {"file", "memory"}
+"""Types of sources and stores that one process has for itself."""
+
+
+def unshared(settings: BaseModel) -> list[str]:
+    """Why several workers could not share the work, a line for each setting; empty if they can."""
+    named = [name for name in ("source", "state", "dead_letters") if name in settings.model_fields_set]
+    types = {name: getattr(settings, name).type for name in named}
+    return [
+        f"{name} of the type {kind} cannot be shared by workers"
+        for name, kind in types.items()
+        if kind in _PRIVATE
+    ]

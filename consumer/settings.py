@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Discriminator, Field, Tag, WrapValidator, mo
 from pydantic_core import PydanticCustomError
 
 from consumer.connection_settings import BlobConnection, EventHubConnection
-from consumer.setting_rules import Concern, Finding, refuse
+from consumer.setting_rules import WORKERS_MAX, Concern, Finding, refuse, unshared
 
 Text = Annotated[str, Field(min_length=1, max_length=1_024)]
 TypePattern = Annotated[str, Field(max_length=256, pattern=r"^([^\s*]+\*?|\*)$")]
@@ -75,6 +75,11 @@ class EventHubSource(EventHubConnection, GapPolicy):
     """Seconds without an event, though the hub has newer ones, after which a partition is opened anew."""
     connect_timeout_s: float = Field(default=60.0, ge=1, le=600)
     """Seconds in which the first connection must succeed; then inturn ends with exit code 75."""
+    receive: Literal["auto", "fast", "sdk"] = "auto"
+    """fast: inturn's own receive loop, at a tenth of the cost, or not at all. sdk: the Azure client's own.
+
+    auto: fast where the installed client is the one it was written for, and the connection is no websocket.
+    """
     transport: Literal["amqp", "websocket"] = "amqp"
     """amqp uses port 5671; websocket uses port 443, for networks that let nothing else out."""
     allow_plaintext_hosts: tuple[Text, ...] = ()
@@ -336,6 +341,8 @@ class Settings(Concern):
     """The admin port."""
     logging: LoggingSettings = LoggingSettings()
     """The log."""
+    workers: int = Field(default=1, ge=1, le=WORKERS_MAX)
+    """Processes that share the partitions; if there are several, a supervisor restarts those that die."""
     drain: DrainSettings = DrainSettings()
     """How inturn stops."""
 
@@ -365,6 +372,11 @@ class Settings(Concern):
                     "source.load_balancing_interval_s: by then others have taken the partitions",
                 )
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        refuse(*(Finding(("workers",), why) for why in unshared(self) if self.workers > 1))
         return self
 
     @property

@@ -46,6 +46,8 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """How long attempts may still begin before the store is asked whether the partition is still ours."""
     epoch: int = 0
     """How many owners the partition has had."""
+    worker: str = ""
+    """Which of several workers owns it."""
 
 
 class ProcessorStatus(msgspec.Struct, frozen=True):
@@ -67,8 +69,30 @@ class ProcessorStatus(msgspec.Struct, frozen=True):
     """Attempts that go on now although they were cut off at their deadline."""
 
 
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """One of several worker processes, as its supervisor sees it."""
+
+    worker: str
+    """Its name: 1, 2 and so on. A process that takes the place of a dead one has the same."""
+    state: str
+    """starting, running, draining, silent (does not answer), waiting (to be started again) or stopped."""
+    pid: int | None
+    """None while there is no process."""
+    restarts: int
+    up_s: float
+    """Since this process was started; 0 while there is none."""
+    silent_s: float
+    """Since it last answered."""
+    last_end: str
+    """How the process before this one ended; empty if there was none."""
+    partitions: int = 0
+    cpu_s: float = 0.0
+    """Processor time used, by the processes before it too."""
+    resident_bytes: int = 0
+
+
 class EngineStatus(msgspec.Struct, frozen=True):
-    """The whole process."""
+    """The whole process, or all workers together."""
 
     version: str
     state: str
@@ -90,3 +114,16 @@ class EngineStatus(msgspec.Struct, frozen=True):
     loop_blocks: int = 0
     """How often the event loop was held up for more than a second."""
     loop_longest_block_s: float = 0.0
+    workers: list[WorkerStatus] = msgspec.field(default_factory=list)
+    """The worker processes; empty if there is only this process."""
+
+
+class WorkerReport(msgspec.Struct, frozen=True):
+    """What a worker tells its supervisor, once or twice a second."""
+
+    status: EngineStatus
+    not_live: list[str]
+    """Why the worker had better be started again, one sentence each; empty if all of it turns."""
+    counters: dict[tuple[str, ...], float]
+    """Everything that only rises during the life of the process, by a name of its own."""
+    resident_bytes: int

@@ -87,7 +87,8 @@ def render(status: EngineStatus, verdict: Verdict) -> RenderableType:
     )
     attention = [Text(f"✗ {reason}", "red") for reason in verdict.reasons]
     attention += [Text(f"! {hint}", "yellow") for hint in verdict.hints]
-    return Group(headline, *attention, _partitions(status), _processors(status), _outcomes(status))
+    workers = [_workers(status)] if status.workers else []
+    return Group(headline, *attention, *workers, _partitions(status), _processors(status), _outcomes(status))
 
 
 def _once(url: str, *, as_json: bool) -> int:
@@ -150,18 +151,45 @@ def _table(title: str, text_columns: tuple[str, ...], number_columns: tuple[str,
     return table
 
 
+def _workers(status: EngineStatus) -> RenderableType:
+    table = _table(
+        "\nWorkers",
+        ("worker", "state"),
+        ("process", "partitions", "restarts", "up", "CPU", "memory"),
+    )
+    ends = []
+    for w in status.workers:
+        color = {"running": "green", "silent": "red", "waiting": "red"}.get(w.state, "yellow")
+        table.add_row(
+            escape(w.worker),
+            Text(w.state, color),
+            "–" if w.pid is None else str(w.pid),
+            _number(w.partitions),
+            _number(w.restarts),
+            _span(w.up_s),
+            _span(w.cpu_s),
+            f"{w.resident_bytes / 1e6:,.0f} MB",
+        )
+        if w.last_end:
+            ends.append(Text(f"worker {w.worker} ended before: {w.last_end}", "yellow"))
+    return Group(table, *ends)
+
+
 def _partitions(status: EngineStatus) -> RenderableType:
     if not status.partitions:
-        return Text("\nThis process owns no partition now.", "dim")
+        who = "No worker owns a" if status.workers else "This process owns no"
+        return Text(f"\n{who} partition now.", "dim")
+    workers = ("worker",) if status.workers else ()
     table = _table(
         "\nPartitions",
-        ("partition", "state"),
+        ("partition", *workers, "state"),
         ("checkpoint", "newest", "lag", "held", "in flight", "stored ago"),
     )
     for p in status.partitions:
         state = Text(p.state, {"reading": "green", "halted": "red"}.get(p.state, "yellow"))
         numbers = (_number(n) for n in (p.checkpoint, p.newest, p.lag, p.held, p.in_flight))
-        table.add_row(escape(p.partition), state, *numbers, _span(p.checkpoint_age_s))
+        worker = (escape(p.worker),) if status.workers else ()
+        table.add_row(escape(p.partition), *worker, state, *numbers, _span(p.checkpoint_age_s))
     return table
 
 

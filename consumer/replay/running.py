@@ -20,7 +20,8 @@ from consumer.replay.planning import NotReplayable, Plan, source_of
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import SystemClock
 from consumer.runtime.engine import Engine, EngineParts, Reader
-from consumer.runtime.lifecycle import run_engine, stop_signals
+from consumer.runtime.lifecycle import run_engine
+from consumer.runtime.signals import stop_signals
 from consumer.settings import MemoryStore as NoStore
 from consumer.settings import Settings
 from consumer.sources.eventhub_log import HubLog

@@ -9,6 +9,8 @@
 * `strays`: attempts that go on although they were cut off
 * `attempts`: one event (or chunk) and one processor until there is a verdict: deadline, retry, dead letter
 * `assignment`, `writers`: take a partition over; the tasks that store checkpoints and dead letters
-* `lifecycle`: the order of starting and stopping, and signals
+* `lifecycle`: the order of starting and stopping; `signals` ask for it
+* `supervisor`: several workers in processes of their own; `restarts`: when one that died is started again
+* `worker_process`, `worker_channel`: one of them as the supervisor holds it, and what the two tell each other
 * `clock`: the only place that looks at the time
 """

@@ -1,34 +1,23 @@
-"""The order of starting and stopping, and signals.
+"""The order of starting and stopping.
 
 Start: processors open, then the engine reads. Stop: the engine drains (nothing new, finish, checkpoint,
-release), then processors close. The first SIGTERM or SIGINT drains; a second one hurries: what still runs
-is cut off, and the checkpoint is stored all the same. A third one ends the process on the spot.
+release), then processors close.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import NoReturn
-
-import structlog
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 
 from consumer.errors import ConfigurationError, ProcessorSettingsError
 from consumer.processor import Resource
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.engine import Engine
+from consumer.runtime.signals import end_process
 
-_log = structlog.get_logger("inturn.lifecycle")
-
-_TEMPORARY = 75
-"""The exit code of a process that ends on the spot: what was not stored is repeated."""
 _CLOSE_S = 1.0
 """How long processors may take to close when one of them cannot be cut off."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> None:
@@ -52,13 +41,6 @@ async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> 
         await engine.run(end)
 
 
-def end_process() -> NoReturn:
-    """End on the spot, as a last resort: nothing is closed, but the log is written. From any thread."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    os._exit(_TEMPORARY)
-
-
 async def _open(processor: RunningProcessor, target: Resource) -> None:
     """Open a processor; what keeps it from that says whose it is."""
     name = processor.plan.name
@@ -69,40 +51,3 @@ async def _open(processor: RunningProcessor, target: Resource) -> None:
     except Exception as error:
         error.add_note(f"While opening the processor {name}.")
         raise
-
-
-@asynccontextmanager
-async def stop_signals(engine: Engine) -> AsyncIterator[None]:
-    """Turn signals into calls for as long as the block lasts.
-
-    Enter it before anything is opened: what is open must be closed again, and a thread that is just being
-    started must not be left behind.
-    """
-    loop = asyncio.get_running_loop()
-    received = 0
-
-    def stop() -> None:
-        nonlocal received
-        received += 1
-        if received == 1:
-            _log.info("Stopping: what is in flight is finished first. A second signal hurries.")
-            engine.drain()
-        elif received == 2:
-            _log.warning("Hurrying: what still runs is cut off and will be repeated. A third signal kills.")
-            engine.hurry()
-        else:
-            end_process()
-
-    installed = []
-    for number in _SIGNALS:
-        try:
-            loop.add_signal_handler(number, stop)
-        except (NotImplementedError, RuntimeError, ValueError):
-            # Windows' event loop has no signal handlers, and only the main thread may have any.
-            continue
-        installed.append(number)
-    try:
-        yield
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)

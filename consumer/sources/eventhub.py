@@ -46,6 +46,7 @@ from consumer.sources import Intake
 from consumer.sources.eventhub_errors import Outgrown, Refused
 from consumer.sources.eventhub_inquiry import HubDescription, Inquiry
 from consumer.sources.eventhub_lease import PartitionCounts, Readings
+from consumer.sources.eventhub_paths import choose
 from consumer.sources.eventhub_session import Session, SessionParts
 from consumer.sources.eventhub_settings import PREFETCH_MAX, EventHubSettings, address_of
 from consumer.sources.eventhub_watchdog import Backoff
@@ -101,6 +102,11 @@ class EventHubSource:
         """What was received, redelivered and missing, since the start of the process."""
         return self._readings.of(partition)
 
+    def path(self, partition: str) -> str | None:
+        """How a partition that is ours is received: fast or sdk; None if it is not ours."""
+        lease = None if self._session is None else self._session.leases.get(partition)
+        return None if lease is None else lease.path
+
     @property
     def problems(self) -> dict[str, str]:
         """Partitions that cannot be read until somebody acts, and why."""
@@ -137,8 +143,11 @@ class EventHubSource:
                 fetched=PREFETCH_MAX,
             )
         inquiry = Inquiry(self._settings, self.address)
-        parts = SessionParts(self._settings, self.address, self._store, intake, inquiry, self._readings)
         try:
+            path = choose(self._settings).path
+            parts = SessionParts(
+                self._settings, self.address, self._store, intake, inquiry, self._readings, path
+            )
             first = await self._first_contact(inquiry)
             if first is not None:
                 await self._read(parts, first)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import azure.eventhub
 from azure.eventhub.aio import EventHubConsumerClient
@@ -97,6 +98,19 @@ def open_patiently(client: EventHubConsumerClient, partition: str, limit_s: floa
     for link in open_links(client, partition):
         link._open = opening = Opening(link, limit_s)  # noqa: SLF001 - see the module
         return opening
+    return None
+
+
+_Receive = TypeVar("_Receive")
+
+
+def receive_with(
+    client: EventHubConsumerClient, partition: str, make: Callable[[Any], _Receive]
+) -> _Receive | None:
+    """Have a partition's receiver receive with what `make` makes for it, in place of its own method."""
+    for link in open_links(client, partition):
+        link.receive = receive = make(link)
+        return receive
     return None
 
 

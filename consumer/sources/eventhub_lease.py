@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -59,6 +59,13 @@ class Readings(msgspec.Struct):
         self.newest[partition] = max(newest, self.newest.get(partition, -1))
 
 
+class Receiving(Protocol):
+    """What receives a partition in place of the client's own loop."""
+
+    is_given_up: bool
+    """The client's own loop receives after all."""
+
+
 class Lease:
     """A partition that is ours, from its assignment until it is revoked."""
 
@@ -82,7 +89,14 @@ class Lease:
         self.heard_s = now_s
         self.opening: Opening | None = None
         """What opens its link; None with a client that does not let us see that."""
+        self.receiving: Receiving | None = None
+        """What receives it; None if that is the client's own loop."""
         self._behind_since_s: float | None = None
+
+    @property
+    def path(self) -> str:
+        """How it is received: fast or sdk."""
+        return "sdk" if self.receiving is None or self.receiving.is_given_up else "fast"
 
     def signs(self, *, is_waiting_for_us: bool) -> Signs:
         """What the watchdog judges by."""

@@ -11,7 +11,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import structlog
 from azure.eventhub import CloseReason, EventData
 from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, PartitionContext
@@ -23,16 +25,18 @@ from consumer.errors import (
     SourceUnavailable,
     StoreUnavailable,
 )
-from consumer.events import Checkpoint
+from consumer.events import Checkpoint, RawBatch
 from consumer.sources import Intake
-from consumer.sources.eventhub_batches import raw_batch
+from consumer.sources.amqp_columns import Columns
+from consumer.sources.eventhub_batches import batch_of_columns, raw_batch, told_newest
 from consumer.sources.eventhub_client import ANSWER_TIMEOUT_S, make_client, receiving
 from consumer.sources.eventhub_credentials import paced_credential
 from consumer.sources.eventhub_errors import explain, one_line
 from consumer.sources.eventhub_inquiry import Inquiry
-from consumer.sources.eventhub_internals import cut, open_links, open_patiently
+from consumer.sources.eventhub_internals import cut, open_links, open_patiently, receive_with
 from consumer.sources.eventhub_lease import Lease, Readings
 from consumer.sources.eventhub_ownership import OwnershipLedger, Tempo
+from consumer.sources.eventhub_paths import Path
 from consumer.sources.eventhub_patrol import Patrol
 from consumer.sources.eventhub_settings import PREFETCH_MAX, Address, EventHubSettings
 from consumer.sources.eventhub_watchdog import HEARTBEAT_S
@@ -56,6 +60,8 @@ class SessionParts:
     intake: Intake
     inquiry: Inquiry
     readings: Readings
+    path: Path = "sdk"
+    """How partitions are received."""
     monotonic_s: Callable[[], float] = time.monotonic
 
 
@@ -214,7 +220,21 @@ class Session:
         assert self.client is not None
         lease = self.leases[partition]
         lease.opening = open_patiently(self.client, partition, ANSWER_TIMEOUT_S)
+        if self._parts.path == "fast":
+            self._receive_fast(lease)
         self._patrol.verify(lease)
+
+    def _receive_fast(self, lease: Lease) -> None:
+        from consumer.sources.eventhub_receive import FastReceive  # noqa: PLC0415 - not with every client
+
+        def heard() -> None:
+            lease.heard_s = self._now_s()
+
+        def make(receiver: Any) -> FastReceive:
+            return FastReceive(receiver, take=lambda columns: self._take(lease, columns), heard=heard)
+
+        assert self.client is not None
+        lease.receiving = receive_with(self.client, lease.partition, make)
 
     async def _assign(self, partition: str) -> Checkpoint:
         told = None
@@ -300,24 +320,31 @@ class Session:
             # Said here as well, because nothing may come any more for which `received` could say it.
             raise FenceLost(f"Partition {lease.partition} was given up and is to be taken anew.")
         if events:
-            await self._hand_over(lease, context, events)
+            told = context.last_enqueued_event_properties or {}
+            batch = raw_batch(lease.partition, events, None)
+            await self._hand_over(lease, batch, told.get("sequence_number"))
 
-    async def _hand_over(self, lease: Lease, context: PartitionContext, events: list[EventData]) -> None:
-        if (events[-1].sequence_number or 0) > lease.guard.last:
+    async def _take(self, lease: Lease, columns: Columns) -> None:
+        """Take what the fast path has received, and wait until it is handed over."""
+        if lease.is_over or self.leases.get(lease.partition) is not lease:
+            await self._until_drained(lease.partition)
+            raise asyncio.CancelledError
+        lease.heard_s = self._now_s()
+        newest = told_newest(columns)
+        await self._hand_over(lease, batch_of_columns(lease.partition, columns, newest), newest)
+
+    async def _hand_over(self, lease: Lease, raw: RawBatch, newest: int | None) -> None:
+        if raw.sequence_numbers[-1] > lease.guard.last:
             lease.is_verified.set()  # the hub has more than the checkpoint: there is no need to ask it
         lease.handing_over = asyncio.current_task()
         try:
             await lease.is_verified.wait()
         finally:
             lease.handing_over = None
-        told = context.last_enqueued_event_properties or {}
-        newest = told.get("sequence_number")
         if newest is not None:
             self._readings.heard_of(lease.partition, newest)
-        batch = lease.admit(
-            raw_batch(lease.partition, events, self._readings.newest.get(lease.partition)),
-            self._readings.of(lease.partition),
-        )
+        raw = msgspec.structs.replace(raw, newest_sequence_number=self._readings.newest.get(lease.partition))
+        batch = lease.admit(raw, self._readings.of(lease.partition))
         lease.progressed(newest, self._now_s())
         if lease.is_foreign:
             self._patrol.halt(lease, "sequence numbers came again with later events: the hub was made anew")

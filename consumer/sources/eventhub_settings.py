@@ -59,6 +59,8 @@ class EventHubSettings:
     """A partition that gives nothing for so long, though the hub has more, is opened anew."""
     connect_timeout_s: float = 60
     """In this time the first connection has to succeed."""
+    receive: Literal["auto", "fast", "sdk"] = "auto"
+    """fast: our own receive loop on the client's links; sdk: the client's own; auto: fast where it can be."""
     transport: Literal["amqp", "websocket"] = "amqp"
     proxy: Proxy | None = None
     allow_plaintext_hosts: tuple[str, ...] = ()

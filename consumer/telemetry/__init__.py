@@ -4,6 +4,8 @@
   histogram, `totals` keeps counters from going backwards when a partition leaves and comes back.
 * `health` decides from the same status whether the process is alive and ready, and says why not.
 * `admin` serves both over HTTP, with the status page in ``page/``.
+* `workers_book` adds up what several workers report, for all of the above; `line_merger` brings their output
+  together, line by whole line.
 * `logs` sets up logging; `redaction` keeps secrets and bodies out of it; `line_writer` keeps a stuck
   terminal from stopping the event loop.
 

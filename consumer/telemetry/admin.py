@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 from consumer.errors import ConfigurationError, PortTaken
 from consumer.status import EngineStatus
 from consumer.telemetry.health import EventLoopHeartbeat, HealthLimits, Verdict, judge_live, judge_ready
-from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.metrics import Exposition
 from consumer.telemetry.redaction import redact
 
 __all__ = ["AdminServer"]
@@ -50,7 +50,7 @@ class AdminServer:
         port: int,
         *,
         status: Callable[[], EngineStatus],
-        metrics: Metrics,
+        metrics: Exposition,
         heartbeat: EventLoopHeartbeat,
         limits: HealthLimits | None = None,
     ) -> None:

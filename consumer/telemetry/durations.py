@@ -10,6 +10,12 @@ from itertools import accumulate
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds in seconds, as OpenTelemetry's messaging conventions advise."""
 
+BOUNDS = (*(str(bound) for bound in BUCKETS_S), "+Inf")
+"""The same as Prometheus writes them, with the one above all."""
+
+Durations = tuple[str, str, list[tuple[str, float]], float]
+"""A histogram: processor, outcome, cumulative buckets as (``le``, count), sum in seconds."""
+
 
 class AttemptOutcome(StrEnum):
     """How an attempt of a processor ended: a closed list, safe as a metric label."""
@@ -55,9 +61,8 @@ class ProcessDurations:
         histogram.counts[bisect_left(BUCKETS_S, seconds / count)] += count
         histogram.sum_s += seconds
 
-    def __iter__(self) -> Iterator[tuple[str, str, list[tuple[str, float]], float]]:
-        """Processor, outcome, cumulative buckets as (``le``, count), sum in seconds."""
-        bounds = (*(str(bound) for bound in BUCKETS_S), "+Inf")
+    def __iter__(self) -> Iterator[Durations]:
+        """Every histogram, sorted."""
         for (processor, outcome), histogram in sorted(self._histograms.items()):
             cumulative = accumulate(histogram.counts)
-            yield processor, outcome, list(zip(bounds, cumulative, strict=True)), histogram.sum_s
+            yield processor, outcome, list(zip(BOUNDS, cumulative, strict=True)), histogram.sum_s

@@ -74,8 +74,11 @@ def judge_live(
         f"Partition {p.partition} has not turned for {p.heartbeat_age_s:.0f} s "
         f"(limit {limits.partition_heartbeat_age_max_s:g} s)."
         for p in status.partitions
+        # Behind a supervisor a partition that stands still is a worker's, which the supervisor restarts.
         # A halted partition waits for an operator: a restart would only halt it again.
-        if p.state != "halted" and p.heartbeat_age_s > limits.partition_heartbeat_age_max_s
+        if not status.workers
+        and p.state != "halted"
+        and p.heartbeat_age_s > limits.partition_heartbeat_age_max_s
     ]
     if status.state == "stopped":
         reasons.append("The engine has stopped.")

@@ -92,7 +92,7 @@ def _unbuffered(stream: TextIO) -> Callable[[bytes], None]:
         descriptor = stream.fileno()
     except (OSError, ValueError, AttributeError):
         return lambda data: _write_text(stream, data)
-    return lambda data: _write_all(descriptor, data)
+    return lambda data: write_all(descriptor, data)
 
 
 def _write_text(stream: TextIO, data: bytes) -> None:
@@ -100,7 +100,8 @@ def _write_text(stream: TextIO, data: bytes) -> None:
     stream.flush()
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write to the end, however long that takes. Raises `OSError`."""
     view = memoryview(data)
     while view:
         try:

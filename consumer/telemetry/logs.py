@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from enum import StrEnum
 from typing import Any, TextIO
 
@@ -50,22 +50,30 @@ class Logging:
 
 
 def configure_logging(
-    *, level: str = "INFO", log_format: LogFormat = LogFormat.AUTO, stream: TextIO | None = None
+    *,
+    level: str = "INFO",
+    log_format: LogFormat = LogFormat.AUTO,
+    stream: TextIO | None = None,
+    terminal: bool | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Logging:
     """Send every record of the process to `stream` (standard error), from `level` on.
 
-    `level` is a name that `logging` knows. The Azure SDK and other talkative libraries are heard from
-    WARNING on, whatever `level` says. Call it once in the life of a process; close what it gives at the end.
+    `terminal` says whether lines end up on a terminal where the stream does not show it. `fields` are in
+    every record. `level` is a name that `logging` knows. The Azure SDK and other talkative libraries are
+    heard from WARNING on, whatever `level` says. Call it once in the life of a process; close what it gives
+    at the end.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     stream = stream if stream is not None else sys.stderr
     writer = LineWriter(stream)
-    terminal = _is_terminal(stream)
+    terminal = _is_terminal(stream) if terminal is None else terminal
+    chain = _chain(fields or {})
     console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and terminal)
     render = _console(colors=terminal) if console else _json_line
 
     structlog.configure(
-        processors=[*_chain(), render],
+        processors=[*chain, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *name: _WriterLogger(writer, *name),
         # Loggers live in modules: one that was cached would keep writing to the stream of an earlier set-up.
@@ -75,7 +83,11 @@ def configure_logging(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=(_add_logger_name, structlog.stdlib.ExtraAdder()),
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_chain(), render],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *chain,
+                render,
+            ],
         )
     )
     handler.addFilter(_is_news)
@@ -99,9 +111,13 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.name.startswith("azure.eventhub") and "amqp:link:stolen" in record.getMessage())
 
 
-def _chain() -> Iterable[Processor]:
+def _chain(fields: Mapping[str, str]) -> Sequence[Processor]:
+    def add_fields(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
+        return {**event_dict, **fields}
+
     return (
         structlog.contextvars.merge_contextvars,
+        add_fields,
         structlog.stdlib.add_log_level,
         _add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -18,35 +18,47 @@ from prometheus_client.registry import Collector
 
 from consumer.status import EngineStatus, PartitionStatus
 from consumer.telemetry import metric_definitions as definitions
-from consumer.telemetry.durations import AttemptOutcome, ProcessDurations
+from consumer.telemetry.durations import AttemptOutcome, Durations, ProcessDurations
 from consumer.telemetry.metric_definitions import Kind
-from consumer.telemetry.totals import FoldedTotals
+from consumer.telemetry.totals import Counts, FoldedTotals
 
-__all__ = ["AttemptOutcome", "Metrics", "ProcessDurations"]
+__all__ = ["AttemptOutcome", "Exposition", "Metrics", "ProcessDurations", "StatusCollector"]
 
 _COUNTERS = tuple(metric for metric in definitions.PARTITION_METRICS if metric.kind is Kind.COUNTER)
 _GAUGES = tuple(metric for metric in definitions.PARTITION_METRICS if metric.kind is Kind.GAUGE)
 
 
-class Metrics:
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Exposition:
+    """What a scraper is shown; `collector` is asked once per scrape."""
+
+    def __init__(self, collector: Collector) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(collector)
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type, in the format that a scraper's ``Accept`` header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+
+class Metrics(Exposition):
     """The metrics of one engine.
 
     `status` is asked once per scrape. The engine calls `retire` when it gives a partition up, and
     `durations.observe` when a chunk is done.
     """
 
-    def __init__(
-        self,
-        status: Callable[[], EngineStatus],
-        *,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
+    def __init__(self, status: Callable[[], EngineStatus], *, now_ms: Callable[[], int] = _now_ms) -> None:
+        self.status = status
         self.durations = ProcessDurations()
-        self.registry = CollectorRegistry()
-        self._collector = _StatusCollector(status, now_ms, self.durations)
-        self.registry.register(self._collector)
-        ProcessCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        self._totals = FoldedTotals()
+        super().__init__(StatusCollector(status, self.totals, self.durations, now_ms=now_ms))
 
     def retire(self, partition: PartitionStatus) -> None:
         """Keep the counts of an assignment that ends.
@@ -55,22 +67,29 @@ class Metrics:
         which the partition leaves what `status` returns: then its totals are exact. Without this call
         they still never fall, but what came after the last scrape is missing from them.
         """
-        self._collector.totals.retire(partition.partition, _counts(partition))
+        self._totals.retire(partition.partition, _counts(partition))
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The exposition and its content type, in the format that a scraper's ``Accept`` header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+    def totals(self, status: EngineStatus) -> Iterable[tuple[str, Counts]]:
+        """What every partition has counted until now, over all its assignments in this process."""
+        self._totals.observe({p.partition: _counts(p) for p in status.partitions})
+        return self._totals
 
 
-class _StatusCollector(Collector):
+class StatusCollector(Collector):
+    """Makes families of a status, of what partitions have counted until then, and of durations."""
+
     def __init__(
-        self, status: Callable[[], EngineStatus], now_ms: Callable[[], int], durations: ProcessDurations
+        self,
+        status: Callable[[], EngineStatus],
+        totals: Callable[[EngineStatus], Iterable[tuple[str, Counts]]],
+        durations: Iterable[Durations],
+        *,
+        now_ms: Callable[[], int] = _now_ms,
     ) -> None:
         self._status = status
-        self._now_ms = now_ms
+        self._totals = totals
         self._durations = durations
-        self.totals = FoldedTotals()
+        self._now_ms = now_ms
 
     def describe(self) -> Iterable[Metric]:
         """No names: what is registered beside this is fixed, and `collect` would ask the engine too early."""
@@ -79,11 +98,13 @@ class _StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every family, with what is known now."""
         status = self._status()
-        self.totals.observe({p.partition: _counts(p) for p in status.partitions})
+        totals = list(self._totals(status))
         yield from self._of_engine(status)
         yield from self._of_partitions(status.partitions)
-        yield from self._of_totals()
+        yield from _of_totals(totals)
         yield from _of_processors(status)
+        if status.workers:
+            yield from _of_workers(status)
         yield self._of_durations()
 
     def _of_engine(self, status: EngineStatus) -> Iterator[Metric]:
@@ -119,24 +140,24 @@ class _StatusCollector(Collector):
                 _add(state, (partition.partition, name), partition.state == name)
         yield from (age, state)
 
-    def _of_totals(self) -> Iterator[Metric]:
-        totals = list(self.totals)
-        for metric in _COUNTERS:
-            family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for partition, counts in totals:
-                _add(family, (partition,), counts.get(metric.name, 0))
-            yield family
-        by = definitions.ORDERED_BY
-        ordered = CounterMetricFamily(by.name, by.help, labels=by.labels)
-        for values in (*by.values.values(), by.other):
-            _add(ordered, values, sum(counts.get(values, 0) for _, counts in totals))
-        yield ordered
-
     def _of_durations(self) -> Metric:
         family = HistogramMetricFamily(*definitions.PROCESS_DURATION, labels=("processor", "outcome"))
         for processor, outcome, buckets, sum_s in self._durations:
             family.add_metric((processor, outcome), buckets, sum_s)
         return family
+
+
+def _of_totals(totals: list[tuple[str, Counts]]) -> Iterator[Metric]:
+    for metric in _COUNTERS:
+        family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for partition, counts in totals:
+            _add(family, (partition,), counts.get(metric.name, 0))
+        yield family
+    by = definitions.ORDERED_BY
+    ordered = CounterMetricFamily(by.name, by.help, labels=by.labels)
+    for values in (*by.values.values(), by.other):
+        _add(ordered, values, sum(counts.get(values, 0) for _, counts in totals))
+    yield ordered
 
 
 def _of_processors(status: EngineStatus) -> Iterator[Metric]:
@@ -145,6 +166,15 @@ def _of_processors(status: EngineStatus) -> Iterator[Metric]:
         family = build(metric.name, metric.help, labels=metric.labels)
         for processor in status.processors:
             _add(family, (processor.name,), metric.read(processor))
+        yield family
+
+
+def _of_workers(status: EngineStatus) -> Iterator[Metric]:
+    for metric in definitions.WORKER_METRICS:
+        build = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+        family = build(metric.name, metric.help, labels=metric.labels)
+        for worker in status.workers:
+            _add(family, (worker.worker,), metric.read(worker))
         yield family
 
 

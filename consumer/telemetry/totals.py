@@ -26,8 +26,10 @@ class FoldedTotals:
 
     def retire(self, name: str, counts: Counts) -> None:
         """Take the last counts of an assignment that ends now. They replace what a scrape saw of it."""
+        last = self._last.pop(name, None)
+        if last is not None and (name in self._missing or _fell(last, counts)):
+            self._fold(name, last)  # of an earlier assignment, which ended and nobody said so
         self._fold(name, counts)
-        self._last.pop(name, None)
         self._missing.discard(name)
 
     def observe(self, current: Mapping[str, Counts]) -> None:

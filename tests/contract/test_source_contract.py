@@ -85,7 +85,7 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=["eventhub", "file", "memory"])
+@pytest.fixture(params=["eventhub fast", "eventhub sdk", "file", "memory"])
 async def make_source(request: pytest.FixtureRequest, tmp_path):
     bodies = [b"%d" % number for number in range(COUNT)]
     if request.param == "file":
@@ -106,7 +106,9 @@ async def make_source(request: pytest.FixtureRequest, tmp_path):
 
             def make() -> EventHubSource:
                 settings = EventHubSettings(
-                    connection_string=local.connection_string("events"), load_balancing_interval_s=1
+                    connection_string=local.connection_string("events"),
+                    load_balancing_interval_s=1,
+                    receive=request.param.removeprefix("eventhub "),
                 )
                 return EventHubSource(settings, store)
 

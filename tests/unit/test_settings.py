@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from consumer.composition import fence_after_s
 from consumer.errors import ConfigurationError
+from consumer.setting_rules import unshared
 from consumer.settings import BlobStore, MemoryStore, Settings, SqliteStore
 
 KEY = "Zm9vYmFyc2VjcmV0"
@@ -214,3 +215,23 @@ def test_an_owner_cannot_be_told_to_trust_itself_for_longer():
             },
             state={"type": "memory", "fence_after_s": 18},
         )
+
+
+def test_what_only_one_process_can_read_or_write_is_not_shared_by_several():
+    refused = {
+        "source": {"type": "file", "paths": ["events.jsonl"]},
+        "state": {"type": "memory"},
+        "dead_letters": {"type": "memory"},
+    }
+    assert unshared(settings(workers=2)) == []
+    for name, part in refused.items():
+        message = f"{name} of the type {part['type']} cannot be shared by workers"
+        assert unshared(settings(workers=1, **{name: part})) == [message]
+        with pytest.raises(ValidationError, match=message):
+            settings(workers=2, **{name: part})
+
+
+@pytest.mark.parametrize("count", [0, 65, "several"])
+def test_there_is_a_limit_to_the_number_of_workers(count):
+    with pytest.raises(ValidationError, match="workers"):
+        settings(workers=count)

@@ -114,7 +114,13 @@ def make_intake() -> type[RecordingIntake]:
 
 
 @pytest.fixture
-def make_source(local_hub: LocalHub) -> Callable[..., EventHubSource]:
+def receive() -> str:
+    """The receive path. A test for both has ``@pytest.mark.parametrize("receive", ["fast", "sdk"])``."""
+    return "fast"
+
+
+@pytest.fixture
+def make_source(local_hub: LocalHub, receive: str) -> Callable[..., EventHubSource]:
     """A source of the local hub, quick to notice things."""
 
     def make(store: Any = None, **changes: Any) -> EventHubSource:
@@ -123,6 +129,7 @@ def make_source(local_hub: LocalHub) -> Callable[..., EventHubSource]:
             "load_balancing_interval_s": 1,
             "stall_after_s": 3,
             "connect_timeout_s": 5,
+            "receive": receive,
         }
         return EventHubSource(
             EventHubSettings(**settings | changes), MemoryStore() if store is None else store

@@ -9,11 +9,14 @@ from structlog.testing import capture_logs
 
 from consumer.sources.eventhub_credentials import Pace
 
+both_paths = pytest.mark.parametrize("receive", ["fast", "sdk"])
+
 
 def publish(hub, count, *, partition="0", first=0):
     hub.publish("events", *(b"%d" % number for number in range(first, first + count)), partition=partition)
 
 
+@both_paths
 @pytest.mark.slow
 async def test_d5_no_number_of_disconnects_costs_a_partition(local_hub, make_source, running, intake, until):
     async with running(make_source(), intake):
@@ -28,6 +31,7 @@ async def test_d5_no_number_of_disconnects_costs_a_partition(local_hub, make_sou
     assert intake.numbers["0"] == list(range(51))
 
 
+@both_paths
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_d5b_an_outage_is_told_once_and_is_not_stormed(local_hub, make_source, running, intake, until):
@@ -51,6 +55,7 @@ async def test_d5b_an_outage_is_told_once_and_is_not_stormed(local_hub, make_sou
     assert intake.numbers["0"] == list(range(20))
 
 
+@both_paths
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_d6_a_hub_that_accepted_and_said_nothing_is_read_again_when_it_is_well(
     local_hub, make_source, running, intake, until
@@ -66,6 +71,7 @@ async def test_d6_a_hub_that_accepted_and_said_nothing_is_read_again_when_it_is_
     assert intake.numbers["0"] == list(range(20))
 
 
+@both_paths
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_d6_one_receiver_that_hangs_is_opened_anew_without_the_others(
     local_hub, make_source, running, intake, until
@@ -81,6 +87,7 @@ async def test_d6_one_receiver_that_hangs_is_opened_anew_without_the_others(
     assert intake.numbers["0"] == list(range(10))
 
 
+@both_paths
 async def test_d7_a_connection_that_went_dead_is_given_up_after_the_idle_timeout(
     local_hub, make_source, running, intake, until
 ):
@@ -93,6 +100,7 @@ async def test_d7_a_connection_that_went_dead_is_given_up_after_the_idle_timeout
         await until(lambda: intake.total == 5)
 
 
+@both_paths
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_d5b_a_hub_that_turns_receivers_away_is_not_stormed(
@@ -101,8 +109,9 @@ async def test_d5b_a_hub_that_turns_receivers_away_is_not_stormed(
     monkeypatch.setattr("consumer.sources.eventhub_credentials.Pace", lambda: Pace(burst=8, per_second=0.5))
     publish(local_hub, 1)
     with capture_logs() as logs:
-        async with running(make_source(stall_after_s=600), intake):
-            await until(lambda: intake.total == 1)
+        async with running(source := make_source(stall_after_s=600), intake):
+            await until(lambda: intake.total == 1 and len(intake.owned) == 4)
+            await until(lambda: all(lease.is_verified.is_set() for lease in source._session.leases.values()))
             with local_hub.faults.busy():
                 await until(lambda: any("slowed down" in entry["event"] for entry in logs))
                 before = local_hub.stats()["connections"]

@@ -6,6 +6,9 @@ import pytest
 
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 
+both_paths = pytest.mark.parametrize("receive", ["fast", "sdk"])
+
+
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -16,6 +19,7 @@ def publish(hub, count):
     hub.publish("events", *(b"x" for _ in range(count)), partition="0")
 
 
+@both_paths
 @pytest.mark.parametrize("count", [0, 3], ids=["empty", "behind"])
 async def test_a_hub_made_anew_halts_the_partition_and_says_so(make_source, running, intake, until, count):
     async with LocalHub(LocalHubSettings(hubs=ONE)) as hub:

@@ -16,6 +16,8 @@ from consumer.sources.eventhub import EventHubSource
 from consumer.sources.eventhub_settings import EventHubSettings
 from consumer.stores.memory import MemoryStore
 
+both_paths = pytest.mark.parametrize("receive", ["fast", "sdk"])
+
 
 def publish(hub, count, *, partition="0", first=0):
     hub.publish("events", *(b"%d" % number for number in range(first, first + count)), partition=partition)
@@ -29,6 +31,7 @@ async def ownerships(store, hub):
     return await store.list_ownership(f"127.0.0.1:{hub.port}", "events", "$Default")
 
 
+@both_paths
 async def test_every_event_of_every_partition_arrives_once_and_in_order(
     local_hub, make_source, running, intake, until
 ):
@@ -42,6 +45,7 @@ async def test_every_event_of_every_partition_arrives_once_and_in_order(
     assert not intake.owned
 
 
+@both_paths
 async def test_keys_times_offsets_and_properties_come_with_the_events(
     local_hub, make_source, running, intake, until
 ):
@@ -63,6 +67,7 @@ async def test_keys_times_offsets_and_properties_come_with_the_events(
     assert batch.newest_sequence_number == 0
 
 
+@both_paths
 async def test_nothing_stored_means_from_the_earliest_event(local_hub, make_source, running, intake, until):
     publish(local_hub, 10)
     local_hub.trim("events", "0", 4)
@@ -144,6 +149,7 @@ async def test_a_partition_that_cannot_be_assigned_is_not_read_and_tried_again(
     assert intake.numbers == {"0": [0, 1, 2, 3, 4]}
 
 
+@both_paths
 async def test_a_partition_of_which_the_intake_lost_the_fence_is_given_up_and_taken_again(
     local_hub, make_source, make_intake, running, until
 ):
@@ -191,6 +197,7 @@ async def test_a_checkpoint_beyond_the_end_of_the_hub_is_a_problem_and_nothing_i
     assert intake.numbers == {}
 
 
+@both_paths
 async def test_events_that_retention_took_are_counted_exactly(local_hub, make_source, running, intake, until):
     publish(local_hub, 20)
     store = MemoryStore()
@@ -204,6 +211,7 @@ async def test_events_that_retention_took_are_counted_exactly(local_hub, make_so
     assert source.counts("0").gaps == 7
 
 
+@both_paths
 async def test_the_newest_number_is_known_though_nothing_arrives(
     local_hub, make_source, running, intake, until
 ):
@@ -219,6 +227,7 @@ async def test_the_newest_number_is_known_though_nothing_arrives(
     assert source.newest("7") is None
 
 
+@both_paths
 async def test_a_partition_that_is_paused_for_long_is_left_alone(
     local_hub, make_source, running, intake, until
 ):
@@ -236,6 +245,7 @@ async def test_a_partition_that_is_paused_for_long_is_left_alone(
         assert intake.count("revoked") == 0
 
 
+@both_paths
 async def test_two_sources_share_the_partitions_and_hand_over_at_once_when_one_closes(
     local_hub, make_source, make_intake, running, until
 ):
@@ -259,6 +269,7 @@ async def test_two_sources_share_the_partitions_and_hand_over_at_once_when_one_c
         )
 
 
+@both_paths
 async def test_after_close_every_partition_is_released_and_drained(
     local_hub, make_source, running, intake, until
 ):
@@ -342,6 +353,7 @@ async def test_a_wrong_key_a_wrong_hub_and_a_wrong_group_are_refused_at_once(int
     assert not intake.owned
 
 
+@both_paths
 async def test_a_drain_that_the_end_of_a_session_cuts_short_is_done_again(
     local_hub, make_source, make_intake, running, until
 ):

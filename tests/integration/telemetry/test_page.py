@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.status import EngineStatus
+from consumer.status import EngineStatus, WorkerStatus
 from consumer.telemetry.admin import AdminServer
 from consumer.telemetry.health import EventLoopHeartbeat
 from consumer.telemetry.metrics import Metrics
@@ -70,8 +70,32 @@ async def test_a_browser_shows_partitions_processors_and_outcomes(
     ) as server:
         page = await seen(browser, f"{server.url}/", tmp_path)
 
+    assert '<section id="several" hidden="">' in page
     for shown in (">17<", "4,321", "98,765", "dead lettered: bad time", "inturn dlq list", ">console<"):
         assert shown in page, shown
+
+
+async def test_a_browser_shows_the_workers_where_there_are_several(
+    browser, engine_status: Callable[..., EngineStatus], partition_status, tmp_path
+):
+    known = {"restarts": 3, "up_s": 5.0, "silent_s": 0.2, "resident_bytes": 81_000_000}
+    workers = [
+        WorkerStatus(worker="1", state="running", pid=4711, last_end="signal SIGKILL", partitions=1, **known),
+        WorkerStatus(worker="2", state="waiting", pid=None, last_end="exit code 70", **known),
+    ]
+    status = engine_status(partitions=[partition_status("17", worker="1")], workers=workers)
+    async with AdminServer(
+        "127.0.0.1",
+        0,
+        status=lambda: status,
+        metrics=Metrics(lambda: status),
+        heartbeat=EventLoopHeartbeat(),
+    ) as server:
+        page = await seen(browser, f"{server.url}/", tmp_path)
+
+    for shown in (">4711<", "signal SIGKILL", ">waiting<", "exit code 70", "81 MB"):
+        assert shown in page, shown
+    assert '<section id="several">' in page
 
 
 async def test_a_browser_shows_why_inturn_is_not_ready_and_runs_nothing_that_a_name_smuggles_in(

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from consumer.__main__ import main
 from consumer.cli import status as command
-from consumer.status import EngineStatus
+from consumer.status import EngineStatus, WorkerStatus
 from consumer.telemetry.health import judge_ready
 
 
@@ -147,3 +147,15 @@ def test_a_watch_ends_with_ctrl_c_and_judges_what_it_saw(run, engine_status, par
     result = run("--watch", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "The lag grew by 1" in result.stderr
+
+
+def test_several_workers_are_listed_and_every_partition_says_whose_it_is(engine_status, partition_status):
+    workers = [
+        WorkerStatus("1", "running", 4711, restarts=2, up_s=3.0, silent_s=0.1, last_end="signal SIGKILL"),
+        WorkerStatus("2", "waiting", None, restarts=0, up_s=0.0, silent_s=0.0, last_end="exit code 70"),
+    ]
+    shown = text_of(engine_status(workers=workers, partitions=[partition_status("0", worker="1")]))
+    for word in ("Workers", "4711", "waiting", "worker 1 ended before: signal SIGKILL", "exit code 70"):
+        assert word in shown
+    assert "worker " not in text_of(engine_status())
+    assert "No worker owns a partition now." in text_of(engine_status(workers=workers, partitions=[]))

@@ -69,6 +69,22 @@ def test_records_of_libraries_take_the_same_way(configure):
     assert record["password"] == "[redacted]"
 
 
+def test_what_holds_for_a_whole_process_is_in_every_record_even_a_threads(configure):
+    logs, stream = configure(fields={"worker": "2"}, log_format=LogFormat.JSON)
+    thread = threading.Thread(target=structlog.get_logger("inturn.test").info, args=("From a thread.",))
+    thread.start()
+    thread.join()
+    logging.getLogger("library").warning("From a library.")
+    assert [record["worker"] for record in records(logs, stream)] == ["2", "2"]
+
+
+def test_who_knows_better_says_whether_lines_end_up_on_a_terminal(configure):
+    logs, stream = configure(terminal=True)
+    structlog.get_logger("inturn.test").info("For a person.")
+    assert logs.writer.flush()
+    assert "\x1b[" in stream.getvalue()
+
+
 def test_talkative_libraries_are_heard_from_warning_on(configure):
     logs, stream = configure(level="DEBUG")
     logging.getLogger("azure.eventhub._pyamqp").info("frame")

@@ -154,6 +154,13 @@ def test_promtool_finds_nothing_to_say(engine_status):
     assert run.returncode == 0, run.stderr.decode()
 
 
+def test_an_assignment_that_ended_unnoticed_is_not_lost_when_the_next_one_ends():
+    totals = FoldedTotals()
+    totals.observe({"0": {"n": 5}})
+    totals.retire("0", {"n": 2})  # it cannot be the one that has counted five
+    assert dict(totals) == {"0": {"n": 7}}
+
+
 class Assignment(msgspec.Struct):
     count: int = 0
 

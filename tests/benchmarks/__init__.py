@@ -1,0 +1,1 @@
+"""How fast inturn is, beside others who do the same work; see README.md in this folder."""

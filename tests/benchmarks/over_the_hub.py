@@ -1,0 +1,132 @@
+"""The figures behind a socket: the local hub on one core, a rival on the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.goals import Figure
+from benchmarks.rounds import TESTS, Comparison, check, run
+from benchmarks.work import Log, Result
+
+LOW_RATE = 59
+"""Events a second; not in step with anything."""
+LOW_RATE_S, HALF_LOAD_S = 15, 5
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+HUB_CORE, CLIENT_CORE = (_CORES[1], _CORES[0]) if len(_CORES) > 1 else (None, None)
+
+
+class Hub(NamedTuple):
+    """A hub that runs."""
+
+    process: subprocess.Popen[str]
+    connection_string: str
+
+    def go(self) -> None:
+        """Let it hand out what it has."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def rate(self) -> float:
+        """Wait until it has sent everything; gives the rate at which it did."""
+        assert self.process.stdout is not None
+        return float(self.process.stdout.readline())
+
+
+@contextmanager
+def hub(log_file: Path, **options: Any) -> Iterator[Hub]:
+    """Run a hub on its core until the block ends."""
+    command = [sys.executable, "-m", "benchmarks.hub_process", str(log_file), json.dumps(options)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    env = os.environ | {"PYTHONPATH": str(TESTS)}
+    with subprocess.Popen(command, env=env, text=True, **pipes) as process:
+        try:
+            assert process.stdout is not None
+            yield Hub(process, process.stdout.readline().strip())
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.kill()
+
+
+def throughput(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
+    """CPU time of an event from the socket to the processors; all is in the hub before."""
+    ours, theirs = _alternating(log_file, log, rounds, ["sdk-default", "sdk-best"])
+    for name, results in theirs.items():
+        found = Comparison(ours, results)
+        low, high = found.spread
+        yield Figure(f"socket-cpu-vs-{name}", found.ratio, "x", f"{low:.2f} to {high:.2f}")
+        yield Figure(f"socket-{name}-cpu-per-event", found.microseconds()[1], "us")
+    yield Figure("socket-cpu-per-event", found.microseconds()[0], "us", ours[-1].build)
+    rate = statistics.median(each.delivered / each.wall_s for each in ours)
+    yield Figure("socket-throughput", rate, "events/s", "delivered to each of three processors; one core")
+
+
+def one_partition(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
+    """Time on the clock for one partition, with default settings."""
+    ours, theirs = _alternating(log_file, log, rounds, ["sdk-default"])
+    ratios = [one.wall_s / other.wall_s for one, other in zip(theirs["sdk-default"], ours, strict=True)]
+    spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
+    yield Figure("one-partition-wall-vs-sdk-default", statistics.median(ratios), "x", spread)
+    for name, results in {"ours": ours, "sdk": theirs["sdk-default"]}.items():
+        rate = statistics.median(each.delivered / each.wall_s for each in results)
+        yield Figure(f"one-partition-throughput-{name}", rate, "events/s")
+
+
+def _alternating(
+    log_file: Path, log: Log, rounds: int, rivals: list[str]
+) -> tuple[list[Result], dict[str, list[Result]]]:
+    found: dict[str, list[Result]] = {name: [] for name in ("inturn-hub", *rivals)}
+    partitions = len(log.partitions)
+    with hub(log_file, partitions=partitions, core=HUB_CORE) as running:
+        for _ in range(rounds):
+            for name, results in found.items():
+                results.append(_run(name, log_file, running, partitions))
+                check(name, results[-1], log)
+    return found.pop("inturn-hub"), found
+
+
+def _run(rival: str, log_file: Path, running: Hub, partitions: int, **options: Any) -> Result:
+    told = {"connection_string": running.connection_string, "partitions": partitions, "core": CLIENT_CORE}
+    return run(rival, log_file, **told, **options)
+
+
+def latency(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
+    """From the hub's log to a processor, at a low rate: ours on arrival, and the client's callback."""
+    found = {name: _latency(name, log_file, LOW_RATE, LOW_RATE_S) for name in ("inturn", "sdk")}
+    (ours_50, ours_99, _), (theirs_50, theirs_99, _) = found.values()
+    yield Figure("low-rate-latency-p50", ours_50, "ms", f"{LOW_RATE} events a second")
+    yield Figure("low-rate-latency-p99", ours_99, "ms")
+    yield Figure("low-rate-latency-sdk-p50", theirs_50, "ms")
+    yield Figure("low-rate-latency-sdk-p99", theirs_99, "ms")
+    yield Figure("low-rate-latency-p99-vs-sdk", theirs_99 / ours_99, "x")
+
+
+def half_load(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
+    """The same at half of what was delivered when everything was in the hub already."""
+    with hub(log_file, partitions=len(log.partitions), core=HUB_CORE) as running:
+        full = _run("inturn-hub", log_file, running, len(log.partitions))
+        check("inturn-hub", full, log)
+    rate = full.events / full.wall_s / 2
+    p50, p99, sent = _latency("inturn", log_file, rate, HALF_LOAD_S)
+    yield Figure("half-load-rate", sent, "events/s", f"half of {full.events / full.wall_s:.0f}")
+    yield Figure("half-load-latency-p50", p50, "ms")
+    yield Figure("half-load-latency-p99", p99, "ms")
+
+
+def _latency(rival: str, log_file: Path, rate: float, seconds: float) -> tuple[float, float, float]:
+    """p50 and p99 in milliseconds, and the rate that was reached. The first second warms up."""
+    messages = int(rate * seconds)
+    with hub(log_file, core=HUB_CORE, rate=rate, messages=messages) as running:
+        result = _run(f"{rival}-latency", log_file, running, 4, messages=messages)
+        sent = running.rate()
+    warm = sorted(result.latencies_ms[int(rate) :])
+    return statistics.median(warm), warm[int(len(warm) * 0.99)], sent

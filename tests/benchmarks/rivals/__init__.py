@@ -1,0 +1,1 @@
+"""Others who do the work of `benchmarks.work`; none of them knows the product."""

@@ -1,0 +1,123 @@
+"""One worker process and two, each `inturn run --workers N` as users have it.
+
+Everything is in the hub before, which hands next to nothing out until the partitions are shared; so what is
+measured is workers at work, and the hub's own process beside them. On two cores that one is not free: two
+workers have what it leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.goals import Figure
+from benchmarks.noting import FOLDER, PROGRESS
+from benchmarks.over_the_hub import Hub, hub
+from benchmarks.rounds import TESTS, WrongResult, python_for
+from benchmarks.work import BATCH, PROCESSORS, QUEUE_EVENTS, Log, digest_of
+
+_SHARED_WITHIN_S = 10.0
+"""Until the partitions are shared out; then the hub is let go."""
+_RUN_S_MAX = 120.0
+_STOP_S_MAX = 30.0
+
+
+class _Work(NamedTuple):
+    count: int
+    first_ns: int
+    last_ns: int
+
+
+def scaling(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
+    """Throughput of two workers against one, on the clock."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, measured in rates.items():
+            measured.append(_run(log_file, log, count))
+    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}; the hub runs on the same cores"
+    yield Figure("two-workers-vs-one", statistics.median(ratios), "x", spread)
+    for name, measured in (("one-worker", rates[1]), ("two-workers", rates[2])):
+        yield Figure(f"{name}-throughput", statistics.median(measured), "events/s")
+
+
+def _run(log_file: Path, log: Log, workers: int) -> float:
+    """Messages a second. Raises `WrongResult`."""
+    with tempfile.TemporaryDirectory(prefix="inturn-bench-") as name:
+        folder = Path(name)
+        with hub(log_file, partitions=len(log.partitions), waits=True) as running:
+            (folder / "inturn.yaml").write_text(json.dumps(_configuration(log, running)))
+            command = [python_for("inturn"), "-m", "consumer", "run", "--workers", str(workers)]
+            env = os.environ | {"PYTHONPATH": str(TESTS), FOLDER: str(folder)}
+            with (folder / "log.txt").open("wb") as errors:
+                process = subprocess.Popen(command, cwd=folder, env=env, stderr=errors)
+            try:
+                time.sleep(_SHARED_WITHIN_S)
+                running.go()
+                _wait(folder, process, log.delivered * len(PROCESSORS))
+                process.send_signal(signal.SIGTERM)
+                process.wait(_STOP_S_MAX)
+            finally:
+                process.kill()
+                process.wait()
+        return log.events / _check(folder, log, workers)
+
+
+def _configuration(log: Log, running: Hub) -> dict[str, Any]:
+    processor = {
+        "type": "benchmarks.noting:Noting",
+        "types": log.types,
+        "concurrency": 1,
+        "chunk_max": BATCH,
+        "queue_max": QUEUE_EVENTS,
+    }
+    return {
+        "source": {
+            "type": "eventhub",
+            "hub": "events",
+            "connection_string": running.connection_string,
+            "load_balancing_interval_s": 1,
+        },
+        "state": {"type": "sqlite", "path": "state.sqlite"},
+        "admission": {"topics": log.topics},
+        "processors": [processor | {"name": name} for name in PROCESSORS],
+        "admin": {"port": 0},
+        "logging": {"level": "warning"},
+    }
+
+
+def _progress(folder: Path) -> dict[str, _Work]:
+    read = {path.stem: path.read_bytes() for path in folder.glob("*.progress")}
+    return {name: _Work(*PROGRESS.unpack(content)) for name, content in read.items() if content}
+
+
+def _wait(folder: Path, process: subprocess.Popen[bytes], expected: int) -> None:
+    give_up_s = time.monotonic() + _RUN_S_MAX
+    while (done := sum(work.count for work in _progress(folder).values())) < expected:
+        if process.poll() is not None or time.monotonic() > give_up_s:
+            log = (folder / "log.txt").read_text()[-4_000:]
+            raise WrongResult(f"The workers delivered {done} of {expected} events.\n{log}")
+        time.sleep(0.05)
+
+
+def _check(folder: Path, log: Log, workers: int) -> float:
+    """See that all was done, in turn and by all workers; gives the seconds it took."""
+    ids: dict[str, list[str]] = {}
+    for path in folder.glob("*.json"):
+        ids.setdefault(path.stem.rpartition("-")[2], []).extend(json.loads(path.read_text()))
+    digests = {digest_of(each, log.objects) for each in ids.values()}
+    if digests != {log.digest}:
+        raise WrongResult(f"The workers came to {digests}; right is {log.digest}")
+    work = _progress(folder)
+    processes = {name.partition("-")[0] for name in work}
+    if len(processes) != workers:
+        raise WrongResult(f"{len(processes)} of {workers} workers had something to do")
+    return (max(each.last_ns for each in work.values()) - min(each.first_ns for each in work.values())) / 1e9

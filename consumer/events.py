@@ -160,8 +160,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
     def data(self) -> Any:
         """The decoded payload. Read its keys with `consumer.core.catalogue.field`: their case is not stable.
 
-        Raises `BadData` for what shows only now: a key that stands twice in one object, a number that is too
-        large, more than 32 levels. Everything else that is refused was refused before there was an event.
+        Raises `BadData` for what shows only now: a key that stands twice in one object within it. Everything
+        else that is refused was refused before there was an event (`consumer.core.plain` says what).
         """
         content = self.content
         if type(content) is not msgspec.Raw:

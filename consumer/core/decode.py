@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import msgspec
-
 from consumer.core.catalogue import Catalogue, Reading, identity_of
 from consumer.core.digests import XXH3, Digests, data_of
+from consumer.core.envelopes import data_alone
 from consumer.core.times import parse_time
 from consumer.events import Event, Position, RawBatch, Reason, Schema
 from consumer.strict_json import DEPTH_MAX, StrictJsonError, loads, split_array
@@ -176,16 +175,9 @@ def _event(
     return Decoded(event, identity_of(reading, object_id))
 
 
-class _DataAlone(msgspec.Struct):
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_data_alone = msgspec.json.Decoder(_DataAlone).decode
-
-
 def written_data(event: Event) -> bytes:
     """The data of an event as it is written in its bytes; ``null`` where there is none."""
-    return bytes(_data_alone(event.original).data)
+    return bytes(data_alone(event.original).data)
 
 
 def _flaw_in(element: Any) -> tuple[Reason, str] | None:

@@ -22,6 +22,8 @@ from consumer.strict_json import StrictJsonError, loads
 KEY_BYTES = 16
 """Of an object, and of an identity."""
 DATA_BYTES = 8
+_BACKSLASH = 0x5C
+"""A byte is found in bytes much faster by its number."""
 
 
 class Digests:
@@ -49,9 +51,9 @@ class Digests:
 
     def data(self, written: bytes) -> bytes:
         """Give `DATA_BYTES` for the data of an event, as it is written in JSON."""
-        if b"\\" in written:
+        if _BACKSLASH in written:
             written = _rewritten(written)
-        elif b" " in written or b"\n" in written or b"\r" in written or b"\t" in written:
+        elif 0x20 in written or 0x0A in written or 0x0D in written or 0x09 in written:
             written = msgspec.json.format(written, indent=-1)
         return xxh3_64_digest(written)
 

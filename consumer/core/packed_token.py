@@ -45,8 +45,9 @@ def pack(token: OrderToken) -> bytes:
         if isinstance(value, str):
             digits = len(value)
             if digits <= 2 * _ROOM:
-                packed = bytes.fromhex(value if digits % 2 == 0 else value + "0")
-                if packed.hex()[:digits] == value:  # not so if it has capital digits or blanks
+                whole = value if digits % 2 == 0 else value + "0"
+                packed = bytes.fromhex(whole)
+                if packed.hex() == whole:  # not so if it has capital digits or blanks
                     return _pack_hex(code, _HEX + digits, packed)
         elif isinstance(value, int):
             return _pack_int(code, _INT, value + _BIAS)

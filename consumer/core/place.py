@@ -17,11 +17,14 @@ class Place:
     packed: bytes = b""
     """The order token, as `pack` gives it."""
     event_type: str = ""
+    given: OrderToken | None = None
+    """The order token, unless it is known from elsewhere."""
 
     @property
     def token(self) -> OrderToken:
         """The order token; only asked for where `packed` does not tell."""
-        raise NotImplementedError
+        assert self.given is not None
+        return self.given
 
     @property
     def is_packed(self) -> bool:
@@ -50,16 +53,11 @@ class Place:
         return compare(self.token, other.token) == 0
 
 
-class NamedPlace(Place):
+def place_of(object_key: bytes, token: OrderToken, event_type: str) -> Place:
     """A place that is given by its token."""
-
-    def __init__(self, object_key: bytes, token: OrderToken, event_type: str) -> None:
-        self.object_key = object_key
-        self.packed = pack(token)
-        self.event_type = event_type
-        self._token = token
-
-    @property
-    def token(self) -> OrderToken:
-        """As it was given."""
-        return self._token
+    place = Place()
+    place.object_key = object_key
+    place.packed = pack(token)
+    place.event_type = event_type
+    place.given = token
+    return place

@@ -67,7 +67,7 @@ def told(flight: Flight) -> dict[str, Any]:
     return seen | {f"flight.{name}": repr(getattr(flight, name)) for name in (*of_flight, "position")}
 
 
-LAZY = {Reason.DUPLICATE_KEY, Reason.INVALID_JSON}
+LAZY = {Reason.DUPLICATE_KEY}
 """What may show only when the data is asked for."""
 
 
@@ -278,7 +278,6 @@ def compact(value: Any) -> bytes:
         compact([PLAIN | {"eventType": "contoso.sold", "data": {"SKU": "x", "Rev": 3}}]),
         compact([PLAIN | {"eventType": "Microsoft.MachineLearningServices.ModelRegistered", "topic": ML}]),
         compact([PLAIN]).replace(b'"00ff"', b'"00ff","sequencer":"00fe"'),
-        compact([PLAIN]).replace(b'"00ff"', b'"00ff","n":1e999'),
         compact([PLAIN]).replace(b'"00ff"', b'"00ff","t":"\\"a\\" \\\\n"'),
     ],
 )
@@ -293,6 +292,7 @@ def test_what_event_grid_writes_is_read_the_short_way(body: bytes) -> None:
         compact([PLAIN]).replace(b'{"id":"1"', b'{"id":"2","id":"1"'),
         compact([PLAIN]).replace(b'{"id":"1"', b'{"id":"\\u0031"'),
         compact([PLAIN | {"x": 1}]),
+        compact([PLAIN]).replace(b'"00ff"', b'"00ff","n":1e999'),
         compact([PLAIN, PLAIN]),
         compact([PLAIN | {"data": {"a": 0}}]).replace(b"0}", b"[" * 30 + b"]" * 30 + b"}"),
         compact([PLAIN | {"data": {"a": 0}}]).replace(b"0}", b'"\xff"}'),

@@ -17,7 +17,7 @@ from consumer.core.catalogue import (
     named,
 )
 from consumer.core.object_table import Last, ObjectTable
-from consumer.core.place import NamedPlace
+from consumer.core.place import place_of
 from consumer.events import ObjectId, OrderedBy, OrderToken
 
 ML = "microsoft.machinelearningservices."
@@ -150,7 +150,7 @@ def test_any_number_that_orders_can_be_stored() -> None:
     for digits in range(1, 40):
         _, by, value = classified(f"{ML}ModelRegistered", {"modelName": "m", "modelVersion": "9" * digits})
         token, table = OrderToken(OrderedBy(by), value), ObjectTable()
-        table.put(NamedPlace(b"k" * 16, token, "t"), 1)
+        table.put(place_of(b"k" * 16, token, "t"), 1)
         assert table.last(b"k" * 16) == Last(token, "t", 1)
 
 

@@ -60,12 +60,13 @@ def test_twins_are_found_as_long_as_they_are_in_flight() -> None:
 
 def test_a_barrier_falls_with_the_write_that_holds_it() -> None:
     barrier = Barrier()
+    first, second = (Flight(1, 0, 0), 0), (Flight(2, 0, 0), 0)
     assert not barrier
-    barrier.add((1, 0))
-    assert barrier.take() == [(1, 0)]
+    barrier.add(first)
+    assert barrier.take() == [first]
     assert not barrier
-    barrier.add((2, 0))
+    barrier.add(second)
     barrier.stored(ok=False)
-    assert barrier.take() == [(1, 0), (2, 0)]
+    assert barrier.take() == [first, second]
     barrier.stored(ok=True)
     assert barrier.take() == []

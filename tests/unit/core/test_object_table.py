@@ -11,7 +11,7 @@ from consumer.core.digests import digests_named
 from consumer.core.object_table import INCOMPARABLE, TWIN, UNKNOWN, Last, ObjectTable, object_key
 from consumer.core.order import compare
 from consumer.core.packed_token import BESIDE, PACKED_BYTES, pack, unpack
-from consumer.core.place import NamedPlace
+from consumer.core.place import place_of
 from consumer.events import ObjectId, OrderedBy, OrderToken
 
 near_64_bits = st.sampled_from([-(2**63) - 1, -(2**63), -1, 0, 1, 2**63 - 1, 2**63, 10**40])
@@ -97,10 +97,10 @@ def test_it_answers_as_a_list_of_what_was_last(script) -> None:
                     number, token, event_type = arguments
                     key = object_key(ObjectId("t", str(number)))
                     last = model.pop(key, None)
-                    assert table.standing(NamedPlace(key, token, event_type)) == (
+                    assert table.standing(place_of(key, token, event_type)) == (
                         UNKNOWN if last is None else expected(token, event_type, last)
                     )
-                    table.put(NamedPlace(key, token, event_type), now)
+                    table.put(place_of(key, token, event_type), now)
                     model[key] = Last(token, event_type, now)
                 case "forget" if model:
                     table.forget_oldest()

@@ -32,43 +32,38 @@ class Item(NamedTuple):
         return OrderToken(SEQUENCER if isinstance(self.value, str) else EVENT_TIME, self.value)
 
 
-class HeldItem(Held):
+def held_of(item: Item) -> Held:
     """An item in the form in which the sequencer takes it."""
-
-    def __init__(self, item: Item) -> None:
-        super().__init__(item.number)
-        self.item = item
-        self.object_key = key(item.object)
-        self.packed = pack(item.token)
-        self.event_type = item.type
-        self.size = item.size
-
-    @property
-    def token(self) -> OrderToken:
-        return self.item.token
+    held = Held(item.number)
+    held.object_key = key(item.object)
+    held.packed = pack(item.token)
+    held.given = item.token
+    held.event_type = item.type
+    held.size = item.size
+    return held
 
 
 def key(name: str) -> bytes:
     return name.encode().ljust(16, b"-")
 
 
-def run(limits: SequencerLimits, items: list[Item]) -> tuple[list[tuple[int, bool]], Sequencer[HeldItem]]:
+def run(limits: SequencerLimits, items: list[Item]) -> tuple[list[tuple[int, bool]], Sequencer[Held]]:
     """The numbers of what was released, in order, and whether each was stale."""
-    sequencer: Sequencer[HeldItem] = Sequencer(limits)
+    sequencer: Sequencer[Held] = Sequencer(limits)
     out: list[tuple[int, bool]] = []
     watermark = 0
     for item in items:
         watermark = max(watermark, item.time_ms)
         out += named(sequencer.due(watermark, item.number))
-        if not sequencer.offer(HeldItem(item), watermark):
+        if not sequencer.offer(held_of(item), watermark):
             out.append((item.number, True))
     out += named(sequencer.due_all())
     assert (sequencer.held, sequencer.held_bytes, sequencer.next_due_ms()) == (0, 0, None)
     return out, sequencer
 
 
-def named(released: list[HeldItem]) -> list[tuple[int, bool]]:
-    return [(held.item.number, held.is_late) for held in released]
+def named(released: list[Held]) -> list[tuple[int, bool]]:
+    return [(held.sequence_number, held.is_late) for held in released]
 
 
 def order_of(window_ms: int, *arrivals: tuple[int, str | int], **limits: int) -> str:
@@ -130,11 +125,11 @@ def test_an_equal_point_of_a_count_is_stale_only_for_the_same_type() -> None:
 
 
 def test_the_last_of_what_waits_is_the_latest() -> None:
-    sequencer: Sequencer[HeldItem] = Sequencer(SequencerLimits(10))
+    sequencer: Sequencer[Held] = Sequencer(SequencerLimits(10))
     for number, value in enumerate([3, 1, 2]):
-        sequencer.offer(HeldItem(Item(number, 0, value=value)), 0)
+        sequencer.offer(held_of(Item(number, 0, value=value)), 0)
 
-    assert [(held.item.value, held.is_latest) for held in sequencer.due_all()] == [
+    assert [(held.token.value, held.is_latest) for held in sequencer.due_all()] == [
         (1, False),
         (2, False),
         (3, True),
@@ -142,14 +137,14 @@ def test_the_last_of_what_waits_is_the_latest() -> None:
 
 
 def test_a_known_later_event_supersedes_an_earlier_one_held_or_released() -> None:
-    sequencer: Sequencer[HeldItem] = Sequencer(SequencerLimits(10))
-    sequencer.offer(HeldItem(Item(0, 0, value=5)), 0)
+    sequencer: Sequencer[Held] = Sequencer(SequencerLimits(10))
+    sequencer.offer(held_of(Item(0, 0, value=5)), 0)
 
-    assert sequencer.is_superseded(HeldItem(Item(1, 0, value=4)))
-    assert not sequencer.is_superseded(HeldItem(Item(1, 0, value=5)))
+    assert sequencer.is_superseded(held_of(Item(1, 0, value=4)))
+    assert not sequencer.is_superseded(held_of(Item(1, 0, value=5)))
     sequencer.due_all()
-    assert sequencer.is_superseded(HeldItem(Item(1, 0, value=4)))
-    assert not sequencer.is_superseded(HeldItem(Item(1, 0, value=4, object="y")))
+    assert sequencer.is_superseded(held_of(Item(1, 0, value=4)))
+    assert not sequencer.is_superseded(held_of(Item(1, 0, value=4, object="y")))
 
 
 def test_the_object_that_was_quiet_longest_is_forgotten_first_and_counted() -> None:
@@ -164,7 +159,7 @@ def test_the_object_that_was_quiet_longest_is_forgotten_first_and_counted() -> N
 def test_objects_expire_by_log_time_and_are_kept_over_a_restart() -> None:
     items = [Item(0, 5, object="x"), Item(1, 8, object="y")]
     _, sequencer = run(SequencerLimits(0), items)
-    again: Sequencer[HeldItem] = Sequencer(SequencerLimits(0), sequencer.image())
+    again: Sequencer[Held] = Sequencer(SequencerLimits(0), sequencer.image())
     assert again.objects() == sequencer.objects()
     again.expire(8)
 
@@ -175,7 +170,7 @@ def test_a_smaller_cap_forgets_at_once_what_is_too_much() -> None:
     _, sequencer = run(
         SequencerLimits(0), [Item(number, number, object=name) for number, name in enumerate("xyz")]
     )
-    again: Sequencer[HeldItem] = Sequencer(SequencerLimits(0, objects_max=1), sequencer.image())
+    again: Sequencer[Held] = Sequencer(SequencerLimits(0, objects_max=1), sequencer.image())
 
     assert again.objects() == sequencer.objects()[2:]
     assert again.objects_evicted == 2
@@ -291,14 +286,14 @@ def test_everything_comes_out_once_and_nothing_in_turn_goes_back(
 @given(some_limits, arrivals(), st.data())
 def test_what_is_held_is_never_stale(limits: SequencerLimits, items: list[Item], data: st.DataObject) -> None:
     """So a restart may offer it again."""
-    sequencer: Sequencer[HeldItem] = Sequencer(limits)
-    held: dict[int, HeldItem] = {}
+    sequencer: Sequencer[Held] = Sequencer(limits)
+    held: dict[int, Held] = {}
     watermark = 0
     for item in items:
         watermark = max(watermark, item.time_ms)
         for release in sequencer.due(watermark, item.number):
-            del held[release.item.number]
-        offered = HeldItem(item)
+            del held[release.sequence_number]
+        offered = held_of(item)
         if sequencer.offer(offered, watermark):
             held[item.number] = offered
         assert sequencer.held == len(held) <= limits.held_max + 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.digests import digests_named
 from consumer.core.object_table import Last, ObjectsImage, ObjectTable, object_key
-from consumer.core.place import NamedPlace
+from consumer.core.place import place_of
 from consumer.core.sections import Section, frame, unframe
 from consumer.core.snapshot import FORMAT, Progress, Snapshot, decode, encode, format_of, new_snapshot
 from consumer.core.table_image import TableImage
@@ -36,7 +36,7 @@ def objects_of(lasts: dict[str, Last], topic: str = "/subscriptions/s") -> Objec
     table = ObjectTable()
     for path, last in lasts.items():
         token, event_type, time_ms = last
-        table.put(NamedPlace(object_key(ObjectId(topic, path)), token, event_type), time_ms)
+        table.put(place_of(object_key(ObjectId(topic, path)), token, event_type), time_ms)
     return table.image()
 
 

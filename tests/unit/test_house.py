@@ -29,7 +29,11 @@ def tracked() -> list[Path]:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
         found = [ROOT / name for name in listed.decode().split("\0") if name]
     else:
-        here = [path for path in ROOT.rglob("*") if path.relative_to(ROOT).parts[0] not in {".venv", "dist"}]
+        here = [
+            path
+            for path in ROOT.rglob("*")
+            if path.relative_to(ROOT).parts[0] not in {".bench", ".venv", "dist"}
+        ]
         found = [path for path in here if "__pycache__" not in path.parts and path.name != "PKG-INFO"]
     return sorted(path for path in found if path.is_file())
 

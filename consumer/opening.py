@@ -160,6 +160,7 @@ async def open_eventhub(
                     reader.ask,
                     lambda: reader.problems,
                     lambda: reader.trouble,
+                    reader.path,
                 ),
             ),
         )

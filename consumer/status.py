@@ -46,6 +46,8 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """How long attempts may still begin before the store is asked whether the partition is still ours."""
     epoch: int = 0
     """How many owners the partition has had."""
+    receive: str = ""
+    """How its events are received: fast or sdk; empty with a source that has one way only."""
     worker: str = ""
     """Which of several workers owns it."""
 

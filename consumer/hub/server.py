@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -94,9 +95,15 @@ class LocalHub:
         if self._server is not None:
             return
         loop = asyncio.get_running_loop()
+        tls = None
+        if self.settings.tls_pem is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            await asyncio.to_thread(tls.load_cert_chain, self.settings.tls_pem)
         host = "127.0.0.1" if self.settings.host == "localhost" else self.settings.host  # one port, not two
         try:
-            self._server = await loop.create_server(lambda: Connection(self._namespace), host, self._port)
+            self._server = await loop.create_server(
+                lambda: Connection(self._namespace), host, self._port, ssl=tls
+            )
         except OSError as error:
             raise SourceUnavailable(
                 f"The local hub cannot listen on {host}:{self._port}: {error.strerror or error}."
@@ -128,10 +135,11 @@ class LocalHub:
         """What the Event Hubs clients want to be given; with a hub's name it is in it as the entity path."""
         settings = self.settings
         path = f";EntityPath={hub}" if hub else ""
+        emulator = ";UseDevelopmentEmulator=true" if settings.tls_pem is None else ""
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         return (
             f"Endpoint=sb://{host}:{self._port};SharedAccessKeyName={settings.key_name};"
-            f"SharedAccessKey={settings.key or 'any'};UseDevelopmentEmulator=true{path}"
+            f"SharedAccessKey={settings.key or 'any'}{emulator}{path}"
         )
 
     def log(self, hub: str, partition: str) -> list[LoggedEvent]:

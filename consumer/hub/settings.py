@@ -45,7 +45,9 @@ class LocalHubSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     """0 lets the system choose. Checkpoints are filed under host and port: fix it if they shall last."""
     beyond_loopback: bool = False
-    """Needed to listen on anything but the loopback interface: the local hub has no TLS."""
+    """Needed to listen on anything but the loopback interface."""
+    tls_pem: Path | None = None
+    """A certificate and its key; None speaks without TLS, as the clients do with an emulator."""
     key_name: str = "RootManageSharedAccessKey"
     key: str | None = None
     """None accepts every key and token; otherwise tokens must be signed with this one."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from consumer.core.admission import Admission
@@ -62,6 +63,8 @@ class Reader:
     """Partitions that cannot be read until somebody acts, and why."""
     trouble: Callable[[], str | None] = lambda: None
     """What keeps the source from reading anything at all just now; a sentence."""
+    path: Callable[[str], str | None] = lambda _: None
+    """How the events of a partition are received, where there is more than one way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +359,12 @@ class Engine:
             dead_letters=self._dead_letters,
             objects_spread=len(self._spread),
             outcomes=self._outcomes_now(),
-            partitions=[self._runners[key].status() for key in sorted(self._runners, key=_natural)],
+            partitions=[
+                msgspec.structs.replace(
+                    self._runners[key].status(), receive=self._parts.reader.path(key) or ""
+                )
+                for key in sorted(self._runners, key=_natural)
+            ],
             processors=[self._processor_status(index) for index in range(len(self._parts.processors))],
         )
 

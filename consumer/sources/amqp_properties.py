@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from consumer.sources.amqp_values import MalformedError, decode
+from consumer.sources.amqp_values import MalformedError, decode, places
 
 NONE: Final[Mapping[str, object]] = {}
+_KEYS_BEHIND_MAX: Final = 256
+_KEYS_BEHIND: Final[dict[bytes, bool]] = {}
+"""The bytes before some key that was asked for, and whether it is one."""
 
 
 class Properties(Mapping[str, object]):
@@ -29,9 +32,18 @@ class Properties(Mapping[str, object]):
         return len(self._values())
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key. A key whose name is nowhere in the bytes costs next to nothing."""
-        if self._decoded is None and key.encode() not in self._encoded:
-            return default
+        """The value of a key. What others look like that was asked for before costs next to nothing."""
+        if self._decoded is None:
+            name = key.encode()
+            sought = bytes((0xA1, len(name) & 0xFF)) + name
+            at = self._encoded.rfind(sought)
+            if at < 0 and name not in self._encoded:
+                return default
+            if at >= 0 and _is_key(self._encoded, at):
+                try:
+                    return decode(self._encoded, at + len(sought), len(self._encoded))[0]
+                except MalformedError:
+                    return default
         return self._values().get(key, default)
 
     def _values(self) -> dict[str, object]:
@@ -44,6 +56,21 @@ class Properties(Mapping[str, object]):
                 {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
             )
         return self._decoded
+
+
+def _is_key(encoded: bytes, at: int) -> bool:
+    """Whether a key of the map begins at `at`: the same bytes may stand in a value."""
+    before = encoded[:at]
+    known = _KEYS_BEHIND.get(before)
+    if known is None:
+        try:
+            known = at in places(encoded, 0, len(encoded))[0:-1:2]
+        except MalformedError:
+            known = False
+        if len(_KEYS_BEHIND) >= _KEYS_BEHIND_MAX:
+            _KEYS_BEHIND.clear()
+        _KEYS_BEHIND[before] = known
+    return known
 
 
 def properties_of(encoded: bytes) -> Mapping[str, object]:

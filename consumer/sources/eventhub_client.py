@@ -17,6 +17,7 @@ from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient
 from azure.eventhub.exceptions import EventHubError
 
 from consumer.errors import SourceUnavailable
+from consumer.sources import eventhub_tls
 from consumer.sources.eventhub_credentials import PacedCredential, credential_of
 from consumer.sources.eventhub_internals import cut, open_links
 from consumer.sources.eventhub_settings import Address, EventHubSettings
@@ -129,6 +130,7 @@ def _client(
         "idle_timeout": settings.idle_timeout_s,
         "auth_timeout": ANSWER_TIMEOUT_S,
         "user_agent": "inturn",
+        "ssl_context": eventhub_tls.unused() if address.is_plain else eventhub_tls.trusted(),
         "transport_type": TransportType.AmqpOverWebsocket
         if settings.transport == "websocket"
         else TransportType.Amqp,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from pathlib import Path
 
-import certifi
 from azure.core.exceptions import ClientAuthenticationError
 from azure.eventhub.exceptions import AuthenticationError
 
 from consumer.errors import SourceUnavailable
+from consumer.sources import eventhub_tls
 from consumer.sources.eventhub_settings import Address, EventHubSettings
 
 KNOCK_TIMEOUT_S = 5.0
@@ -90,7 +89,7 @@ async def knock(settings: EventHubSettings, address: Address) -> None:
 
 
 async def _greet(address: Address) -> None:
-    context = None if address.is_plain else await asyncio.to_thread(_tls)
+    context = None if address.is_plain else await asyncio.to_thread(eventhub_tls.trusted)
     reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
     try:
         writer.write(_SASL_HEADER)
@@ -100,8 +99,3 @@ async def _greet(address: Address) -> None:
     finally:
         # Not closed in an orderly way: the other side may never answer.
         writer.transport.abort()
-
-
-def _tls() -> ssl.SSLContext:
-    # The bundle that the client trusts too.
-    return ssl.create_default_context(cafile=str(Path(certifi.where())))

@@ -141,9 +141,7 @@ def durable(log: Log, options: Options, course: Course) -> Run:
 
 def _from_memory(log: Log, settings: Settings, course: Course) -> Run:
     _get_ready(course)
-    source = MemorySource(
-        {str(index): [raw(batch) for batch in batches] for index, batches in enumerate(log.partitions)}
-    )
+    source = memory_source(log)
 
     async def run() -> Finish:
         origin = Origin("memory", "events", "$Default", "the memory")

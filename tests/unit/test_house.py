@@ -32,7 +32,7 @@ def tracked() -> list[Path]:
         here = [
             path
             for path in ROOT.rglob("*")
-            if path.relative_to(ROOT).parts[0] not in {".venv", ".venv-compiled", "dist"}
+            if path.relative_to(ROOT).parts[0] not in {".bench", ".venv", ".venv-compiled", "dist"}
         ]
         found = [path for path in here if "__pycache__" not in path.parts and path.name != "PKG-INFO"]
     return sorted(path for path in found if path.is_file())

@@ -26,6 +26,14 @@ def test_a_key_is_not_found_in_a_value():
     assert properties_of(encode({"a": "key"})).get("key") is None
 
 
+def test_a_value_that_looks_like_a_key_is_none():
+    disguised = (b"\xa1\x01k" + encode("mine")).decode("latin-1")
+    for _ in range(2):
+        assert properties_of(encode({"a": disguised.encode("latin-1")})).get("k") is None
+        assert properties_of(encode({"k": "right", "a": disguised.encode("latin-1")})).get("k") == "right"
+        assert properties_of(encode({"a": "x", "k": "right"})).get("k") == "right"
+
+
 @pytest.mark.parametrize("encoded", [b"", encode({}), b"\xc1", encode([1]), b"\xc1\x02\x01\x40", b"\x00"])
 def test_none_or_malformed_ones_are_empty(encoded):
     assert dict(properties_of(encoded)) == {}

@@ -133,13 +133,10 @@ class Pipeline:
         self.watermark.arrived(now_ms)
         numbers, offsets, times_ms = batch.sequence_numbers, batch.offsets, batch.enqueued_times_ms
         first = self._skip_received(numbers)
-        passed_ms = -1
         for row, flights in enumerate(self._arrivals.of(batch, first), first):
             number = self.highest_received = numbers[row]
             watermark_ms = self.watermark.observe(times_ms[row])
-            if watermark_ms != passed_ms or self.sequencer.is_due(watermark_ms, number):
-                self._let_pass(watermark_ms)
-                passed_ms = watermark_ms
+            self._let_pass(watermark_ms)  # for every message: what is forgotten must not depend on batches
             slot = self.tracker.open(number, offsets[row], len(flights), watermark_ms)
             for flight in self._unfinished(slot, flights) if self._done_above else flights:
                 flight.slot = slot

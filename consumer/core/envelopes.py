@@ -5,25 +5,25 @@ from __future__ import annotations
 import msgspec
 
 
-class Grid(msgspec.Struct, gc=False):
+class Envelope(msgspec.Struct, gc=False):
     """Event Grid's own."""
 
     topic: str
     subject: str
-    eventType: str  # noqa: N815 - as it is written
+    type: str = msgspec.field(name="eventType")
     id: str
-    eventTime: str  # noqa: N815 - as it is written
+    time: str = msgspec.field(name="eventTime")
     data: msgspec.Raw
-    dataVersion: str | None = None  # noqa: N815 - as it is written
-    metadataVersion: str | None = None  # noqa: N815 - as it is written
+    data_version: str | None = msgspec.field(name="dataVersion", default=None)
+    metadata_version: str | None = msgspec.field(name="metadataVersion", default=None)
 
 
-class Cloud(msgspec.Struct, gc=False):
-    """CloudEvents, as Event Grid writes them."""
+class CloudEnvelope(msgspec.Struct, gc=False):
+    """CloudEvents, as Event Grid writes them; under the names of Event Grid."""
 
     specversion: str
     type: str
-    source: str
+    topic: str = msgspec.field(name="source")
     subject: str
     id: str
     time: str
@@ -36,8 +36,8 @@ class DataAlone(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-grids = msgspec.json.Decoder(list[Grid]).decode
-grid = msgspec.json.Decoder(Grid).decode
-clouds = msgspec.json.Decoder(list[Cloud]).decode
-cloud = msgspec.json.Decoder(Cloud).decode
+grids = msgspec.json.Decoder(list[Envelope]).decode
+grid = msgspec.json.Decoder(Envelope).decode
+clouds = msgspec.json.Decoder(list[CloudEnvelope]).decode
+cloud = msgspec.json.Decoder(CloudEnvelope).decode
 data_alone = msgspec.json.Decoder(DataAlone).decode

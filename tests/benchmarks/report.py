@@ -57,7 +57,7 @@ def keep(figures: Sequence[Figure], folder: Path = FOLDER) -> None:
 
 def page(figures: dict[str, Figure], when: str) -> str:
     """The figures as tables."""
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}"
     build = figures[_BUILD].note if _BUILD in figures else "which build was not noted"
     lines = [
         "# Results",

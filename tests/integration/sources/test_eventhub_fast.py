@@ -16,6 +16,7 @@ from consumer.sources.eventhub import EventHubSource
 from consumer.sources.eventhub_internals import open_links
 from consumer.sources.eventhub_settings import EventHubSettings
 from consumer.sources.eventhub_stream import WAITING_BYTES_MAX, Stream
+from consumer.sources.eventhub_watchdog import SILENCE_S
 from consumer.stores.memory import MemoryStore
 
 both_paths = pytest.mark.parametrize("receive", ["fast", "sdk"])
@@ -127,6 +128,31 @@ async def test_a_token_is_renewed_on_a_link_that_goes_on(local_hub, make_source,
         assert receiver._handler._cbs_authenticator is authenticator
         assert local_hub.stats()["connections"] - connections <= 2 * 4  # questions, but no new link
     assert intake.count("revoked", "0") == 1
+
+
+async def test_events_come_while_a_token_takes_long_to_be_had(local_hub, make_source, running, intake, until):
+    async with running(source := make_source(), intake):
+        await until(lambda: len(intake.owned) == 4 and local_hub.stats()["open_links"] >= 4)
+        asked, may_answer = asyncio.Event(), asyncio.Event()
+        inner = source._session.credential._inner
+        get_token = inner.get_token
+
+        async def slow(*scopes, **options):
+            asked.set()
+            await may_answer.wait()
+            return await get_token(*scopes, **options)
+
+        inner.get_token = slow
+        (receiver,) = open_links(source._session.client, "0")
+        receiver._handler._cbs_authenticator._refresh_window = 10**9  # it is time
+        await asked.wait()
+        publish(local_hub, 3)
+        await until(lambda: intake.total == 3)
+        await asyncio.sleep(SILENCE_S + 1)
+        assert intake.count("revoked") == 0
+        may_answer.set()
+        publish(local_hub, 3, first=3)
+        await until(lambda: intake.total == 6)
 
 
 @both_paths

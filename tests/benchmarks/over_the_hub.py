@@ -35,6 +35,14 @@ class Hub(NamedTuple):
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 
+    def cpu_s(self) -> float:
+        """CPU time that it has taken so far; 0 where the system does not tell."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        if not stat.exists():
+            return 0.0
+        fields = stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def rate(self) -> float:
         """Wait until it has sent everything; gives the rate at which it did."""
         assert self.process.stdout is not None

@@ -132,7 +132,8 @@ async def test_a_token_is_renewed_on_a_link_that_goes_on(local_hub, make_source,
 
 async def test_events_come_while_a_token_takes_long_to_be_had(local_hub, make_source, running, intake, until):
     async with running(source := make_source(), intake):
-        await until(lambda: len(intake.owned) == 4 and local_hub.stats()["open_links"] >= 4)
+        await until(lambda: len(intake.owned) == 4)
+        await until(lambda: [each.running for each in open_links(source._session.client)] == [True] * 4)
         asked, may_answer = asyncio.Event(), asyncio.Event()
         inner = source._session.credential._inner
         get_token = inner.get_token

@@ -244,3 +244,37 @@ async def test_what_waits_to_be_handed_over_has_a_limit_in_bytes(running, intake
             intake.may_receive.set()
             await until(lambda: intake.total == 400)
     assert intake.numbers["0"] == list(range(400))
+
+
+async def test_the_hub_has_credit_left_when_it_is_given_more(running, intake, until, monkeypatch):
+    left = []
+    on_flow = ReceiverLink.on_flow
+
+    def recorded(self, credit, delivery_count, *, drain):
+        if delivery_count:
+            left.append(self._credit)
+        on_flow(self, credit, delivery_count, drain=drain)
+
+    monkeypatch.setattr(ReceiverLink, "on_flow", recorded)
+    async with hub_with() as hub:
+        with hub.faults.slow(400, "events", "0"):
+            async with running(source_of(hub, prefetch=100), intake):
+                publish(hub, 600)
+                await until(lambda: intake.total == 600)
+    assert len(left) > 6
+    # The client's own loop waits until nothing is left.
+    assert min(left) > 0
+
+
+async def test_no_credit_is_given_while_nothing_is_taken(running, intake, until):
+    intake.may_receive.clear()
+    async with hub_with() as hub:
+        publish(hub, 1_000)
+        async with running(source_of(hub, prefetch=100), intake):
+            await until(lambda: intake.waiting and hub.stats()["delivered"] >= 100)
+            publish(hub, 1_000, first=1_000)
+            await asyncio.sleep(0.5)
+            assert hub.stats()["delivered"] <= 100 + 1  # the question for the group may have had one
+            intake.may_receive.set()
+            await until(lambda: intake.total == 2_000)
+    assert intake.numbers["0"] == list(range(2_000))

@@ -22,7 +22,6 @@ _LAYOUTS_MAX: Final = 8
 _TRANSFER: Final = b"\x00\x53\x14"
 _DATA8: Final = b"\x00\x53\x75\xa0"
 _DATA32: Final = b"\x00\x53\x75\xb0"
-_DATAS: Final = (_DATA32, _DATA8)
 _SKIPPED8: Final = (b"\x00\x53\x74\xc1", b"\x00\x53\x73\xc0")
 _SKIPPED32: Final = (b"\x00\x53\x74\xd1", b"\x00\x53\x73\xd0")
 _ANNOTATED, _ANNOTATIONS, _APPLICATION_PROPERTIES, _DATA, _VALUE = 0x71, 0x72, 0x74, 0x75, 0x77
@@ -140,8 +139,7 @@ class FrameParser:
         last, count = at, 0
         while end - at >= layout.bytes:
             size, a, b, c, d, map_size, e, number, f, offset, g, time_ms = layout.unpack(data, at)
-            if a != layout.a or b != layout.b or c != layout.c or d != layout.d \
-               or e != layout.e or f != layout.f or g != layout.g:  # fmt: skip
+            if (a, b, c, d, e, f, g) != layout.constants:
                 other = self._other_layout(data, at)
                 if other is None:
                     break
@@ -161,7 +159,7 @@ class FrameParser:
                 break
             properties = b""
             mark = data[here : here + 4]
-            if mark not in _DATAS:
+            if mark != _DATA32 and mark != _DATA8:  # noqa: PLR1714 - faster than a tuple
                 properties, here = _properties(data, here, stop)
                 mark = data[here : here + 4]
             if mark == _DATA32 and here + 8 <= stop:

@@ -64,11 +64,11 @@ class Spots:
 class Layout:
     """Reads frames that differ in nothing but their numbers, offset, partition key, properties and body.
 
-    `a` to `g` are the bytes between what differs. Places count from the beginning of the frame.
+    Places count from the beginning of the frame.
     """
 
     __slots__ = (
-        "a", "b", "bytes", "c", "d", "e", "f", "g", "has_key", "map_at", "told_at", "told_bytes", "unpack",
+        "bytes", "constants", "has_key", "map_at", "told_at", "told_bytes", "unpack",
     )  # fmt: skip
 
     def __init__(self, data: bytes, at: int, cuts: list[int], spots: Spots) -> None:
@@ -81,13 +81,8 @@ class Layout:
         )
         self.unpack: Callable[[bytes, int], tuple[Any, ...]] = layout.unpack_from
         self.bytes = layout.size
-        self.a, self.b = data[cuts[0] : cuts[1]], data[cuts[2] : cuts[3]]
-        self.c, self.d = data[cuts[4] : cuts[5]], data[cuts[6] : cuts[7]]
-        self.e, self.f, self.g = (
-            data[cuts[8] : cuts[9]],
-            data[cuts[10] : cuts[11]],
-            data[cuts[12] : cuts[13]],
-        )
+        self.constants = tuple(data[cuts[index] : cuts[index + 1]] for index in (0, 2, 4, 6, 8, 10, 12))
+        """What must be between the values, from `a` to `g` in the order of `unpack`."""
         self.map_at = cuts[8] - at
         """Where the annotations begin whose size is told before."""
         self.told_at, self.told_bytes = spots.told_at - at, spots.told_end - spots.told_at
@@ -99,10 +94,7 @@ class Layout:
         if len(data) - at < self.bytes:
             return False
         _, a, b, c, d, _, e, _, f, _, g, _ = self.unpack(data, at)
-        return bool(
-            a == self.a and b == self.b and c == self.c and d == self.d
-            and e == self.e and f == self.f and g == self.g
-        )  # fmt: skip
+        return (a, b, c, d, e, f, g) == self.constants
 
 
 def layout_of(data: bytes, at: int, fields: list[int], spots: Spots) -> Layout | None:

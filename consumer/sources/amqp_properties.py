@@ -8,7 +8,8 @@ from typing import Any, Final
 from consumer.sources.amqp_values import MalformedError, decode, places
 
 NONE: Final[Mapping[str, object]] = {}
-_KEYS_BEHIND_MAX: Final = 256
+_REMEMBERED_MAX: Final = 256
+_SOUGHT: Final[dict[str, bytes]] = {}
 _KEYS_BEHIND: Final[dict[bytes, bool]] = {}
 """The bytes before some key that was asked for, and whether it is one."""
 
@@ -34,16 +35,12 @@ class Properties(Mapping[str, object]):
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key. What others look like that was asked for before costs next to nothing."""
         if self._decoded is None:
-            name = key.encode()
-            sought = bytes((0xA1, len(name) & 0xFF)) + name
-            at = self._encoded.rfind(sought)
-            if at < 0 and name not in self._encoded:
+            encoded, sought = self._encoded, _SOUGHT.get(key) or _sought(key)
+            at = encoded.rfind(sought)
+            if at < 0 and sought[2:] not in encoded:
                 return default
-            if at >= 0 and _is_key(self._encoded, at):
-                try:
-                    return decode(self._encoded, at + len(sought), len(self._encoded))[0]
-                except MalformedError:
-                    return default
+            if at >= 0 and _is_key(encoded, at):
+                return _value(encoded, at + len(sought), default)
         return self._values().get(key, default)
 
     def _values(self) -> dict[str, object]:
@@ -58,6 +55,26 @@ class Properties(Mapping[str, object]):
         return self._decoded
 
 
+def _sought(key: str) -> bytes:
+    """A key as it usually stands in a map."""
+    name = key.encode()
+    short = len(name) < 256
+    sought = (bytes((0xA1, len(name))) if short else b"\xb1" + len(name).to_bytes(4, "big")) + name
+    if len(_SOUGHT) < _REMEMBERED_MAX:
+        _SOUGHT[key] = sought
+    return sought
+
+
+def _value(encoded: bytes, at: int, default: Any) -> Any:
+    end = len(encoded)
+    if at + 1 < end and encoded[at] == 0xA1 and at + 2 + encoded[at + 1] <= end:
+        return encoded[at + 2 : at + 2 + encoded[at + 1]].decode("utf-8", "replace")
+    try:
+        return decode(encoded, at, end)[0]
+    except MalformedError:
+        return default
+
+
 def _is_key(encoded: bytes, at: int) -> bool:
     """Whether a key of the map begins at `at`: the same bytes may stand in a value."""
     before = encoded[:at]
@@ -67,7 +84,7 @@ def _is_key(encoded: bytes, at: int) -> bool:
             known = at in places(encoded, 0, len(encoded))[0:-1:2]
         except MalformedError:
             known = False
-        if len(_KEYS_BEHIND) >= _KEYS_BEHIND_MAX:
+        if len(_KEYS_BEHIND) >= _REMEMBERED_MAX:
             _KEYS_BEHIND.clear()
         _KEYS_BEHIND[before] = known
     return known

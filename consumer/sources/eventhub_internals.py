@@ -1,8 +1,8 @@
-"""The only place that looks into the Event Hubs client, and only into the release it was written for.
+"""Look into the Event Hubs client, and only into the release that this was written for.
 
-Nothing depends on it: with another release these functions find nothing, and the source then renews its
-links more often (D8), and lets a receiver that cannot connect try without a pause (D5b) or hang (D6) for
-the seconds until the watchdog has noticed.
+Besides here that is done by the fast receive path alone. Nothing depends on it: with another release these
+functions find nothing, and the source then renews its links more often (D8), and lets a receiver that cannot
+connect try without a pause (D5b) or hang (D6) for the seconds until the watchdog has noticed.
 """
 
 from __future__ import annotations

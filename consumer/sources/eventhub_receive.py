@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from azure.core.exceptions import AzureError
@@ -23,14 +23,15 @@ from azure.eventhub.exceptions import EventHubError
 from consumer.sources.amqp_columns import Columns
 from consumer.sources.amqp_frames import FrameError
 from consumer.sources.eventhub_errors import one_line
-from consumer.sources.eventhub_stream import Inbox, Stream
+from consumer.sources.eventhub_internals import cut
+from consumer.sources.eventhub_stream import TICK_S, Inbox, Stream
 
 _CLOSING_S = 5.0
 """A broken link that takes longer to be closed is cut off."""
 _UNREADABLE_MAX = 2
 """So many times in a row a hub may send what cannot be parsed; then the client shall try."""
-_FORESEEN = (AMQPException, EventHubError, AzureError, OSError, TimeoutError, FrameError)
-_UNFORESEEN = (
+_FORESEEN: Final = (AMQPException, EventHubError, AzureError, OSError, TimeoutError, FrameError)
+_UNFORESEEN: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -49,7 +50,7 @@ class FastReceive:
     """Receives for one receiver of the client, in place of its method of that name."""
 
     def __init__(self, receiver: Any, *, take: Take, heard: Callable[[], None]) -> None:
-        """`take` gets messages and waits for room for them; `heard` is called while the link is open."""
+        """`take` gets messages and waits for room for them; `heard` is called time and again."""
         self._receiver = receiver
         self._clients_own = receiver.receive
         self._take = take
@@ -75,13 +76,21 @@ class FastReceive:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read())
                 handing = tasks.create_task(self._hand_over(count_max))
+                beating = tasks.create_task(self._beat())
                 await asyncio.wait((reading, handing), return_when=asyncio.FIRST_COMPLETED)
                 if not handing.done():
                     await asyncio.wait((handing,))
+                beating.cancel()
                 if handing.cancelled():
                     raise asyncio.CancelledError
         except BaseExceptionGroup as group:
             raise _first(group) from None
+
+    async def _beat(self) -> None:
+        """Say that somebody is there, though the client may be busy for long, with a token say."""
+        while True:
+            self._heard()
+            await asyncio.sleep(TICK_S)
 
     async def _hand_over(self, count_max: int) -> None:
         """Hand over what is there, as much at once as may be, until nothing comes any more."""
@@ -112,7 +121,7 @@ class FastReceive:
                 await self._receiver._open()
                 is_open = True
                 self._stream = Stream(self._receiver._handler, self._inbox)
-                await self._stream.tend(self._heard)
+                await self._stream.tend()
             except _FORESEEN as error:
                 await self._mend(error)
                 why = str(error)
@@ -138,7 +147,7 @@ class FastReceive:
             )
         offsets = self._inbox.columns.offsets
         offset = offsets[-1] if offsets else self._offset
-        if offset is not None:
+        if offset:
             receiver._offset, receiver._offset_inclusive = offset, False
         if not receiver.running:
             return  # it was being opened; that closes by itself what is left of it
@@ -149,6 +158,7 @@ class FastReceive:
             async with asyncio.timeout(_CLOSING_S):
                 await receiver._handle_exception(error)
         except (TimeoutError, EventHubError):
+            cut([receiver])
             receiver.running = False
 
     def _give_up(self, why: str) -> None:

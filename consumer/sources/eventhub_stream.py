@@ -68,13 +68,16 @@ class Stream(asyncio.Protocol):
         self._session = handler._session
         self._link = handler._link
         self._inbox = inbox
-        (channel,) = [
+        channels = [
             channel
             for channel, session in self._connection._incoming_endpoints.items()
             if session is self._session
         ]
+        client_transport = self._connection._transport
+        if not channels or client_transport.writer is None:
+            raise ConnectionError("The connection was closed while its link was being opened.")
         self._parser = FrameParser(
-            inbox.columns, channel, self._link.remote_handle, self._connection._max_frame_size
+            inbox.columns, channels[0], self._link.remote_handle, self._connection._max_frame_size
         )
         self._window = self._session.target_incoming_window
         self._transfers = self._deliveries = 0
@@ -82,7 +85,6 @@ class Stream(asyncio.Protocol):
         self._has_news = asyncio.Event()
         self._is_over = False
         self._is_paused = False
-        client_transport = self._connection._transport
         self._writer: asyncio.StreamWriter = client_transport.writer
         self._transport = cast("asyncio.Transport", self._writer.transport)
         self._take_over(client_transport)
@@ -128,11 +130,10 @@ class Stream(asyncio.Protocol):
 
     # The link.
 
-    async def tend(self, on_tick: Callable[[], None]) -> None:
+    async def tend(self) -> None:
         """Keep the link alive until it ends. Raises why it ended, as the client would raise it."""
         self.top_up()
         while True:
-            on_tick()
             try:
                 async with asyncio.timeout(TICK_S):
                     await self._has_news.wait()
@@ -140,12 +141,17 @@ class Stream(asyncio.Protocol):
                 pass
             self._has_news.clear()
             while self._parser.other is not None and self._failure is None:
-                channel, body = self._parser.other
-                await self._connection._process_incoming_frame(channel, decode_frame(memoryview(body)))
+                await self._leave_to_client(*self._parser.other)
                 self._advance(self._parser.proceed)
             await self._check()
             if self._failure is not None:
                 raise self._failure
+
+    async def _leave_to_client(self, channel: int, body: bytes) -> None:
+        try:
+            await self._connection._process_incoming_frame(channel, decode_frame(memoryview(body)))
+        except (AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+            raise FrameError(f"The client cannot make sense of a frame: {error!r}.") from error
 
     def close(self) -> None:
         """Take nothing more in."""

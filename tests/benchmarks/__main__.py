@@ -16,7 +16,7 @@ from benchmarks import in_process, memory, over_the_hub, peers, workers
 from benchmarks.dataset import EVENTS, open_log
 from benchmarks.goals import Figure
 from benchmarks.report import keep
-from benchmarks.rounds import WrongResult
+from benchmarks.rounds import WrongResult, build_of_the_product
 from benchmarks.work import Log, load
 
 QUICK_EVENTS, QUICK_ROUNDS, ROUNDS = 20_000, 1, 5
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events = told.events or (QUICK_EVENTS if told.quick else EVENTS)
     rounds = told.rounds or (QUICK_ROUNDS if told.quick else ROUNDS)
     names = told.only or [name for name, part in PARTS.items() if part.is_default]
+    sys.stderr.write(f"Measuring {build_of_the_product()}.\n")
     figures: list[Figure] = []
     failures: list[str] = []
     for name in names:

@@ -19,6 +19,8 @@ from xml.sax.saxutils import escape
 from benchmarks.goals import GOALS, Figure, written
 
 FOLDER = Path(__file__).parent
+_BUILD = "in-memory-cpu-per-event"
+"""The figure whose note says which build of the product was measured."""
 TITLES = {
     "in-memory-vs-hand-loop": "whole pipeline in memory, CPU, vs a hand-written loop",
     "durable-vs-hand-loop": "the same with durable state and checkpoints",
@@ -55,12 +57,14 @@ def keep(figures: Sequence[Figure], folder: Path = FOLDER) -> None:
 
 def page(figures: dict[str, Figure], when: str) -> str:
     """The figures as tables."""
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}"
+    build = figures[_BUILD].note if _BUILD in figures else "which build was not noted"
     lines = [
         "# Results",
         "",
         "Written by `make bench` and `make bench-peers`; what the figures mean is in [README.md](README.md).",
-        f'Measured {when} on {machine}. Ratios are medians; "x" says how many times more the other takes.',
+        f"Measured {when} on {machine}: {build}.",
+        "Ratios are medians: 2 x is half the cost, or twice the speed, of the other.",
         "",
         "![The ratios beside their goals](results.svg)",
         "",
@@ -90,6 +94,7 @@ def _unit(figure: Figure) -> str:
 _WIDTH, _LABELS, _ROW, _TOP = 860, 390, 30, 56
 _SPAN = 0.05, 100.0
 """Ratios from the left edge to the right one; the axis is logarithmic."""
+_HEADING = "How many times cheaper or faster than others at the same work"
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .quiet { fill: #57606a; font-size: 12px }
@@ -109,9 +114,9 @@ def picture(figures: dict[str, Figure]) -> str:
     height = _TOP + _ROW * len(ratios) + 34
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
-        "<title>How many times more others take for the same work, beside the goals</title>",
+        f"<title>{_HEADING}, beside the goals</title>",
         f"<style>{_STYLE}</style>",
-        '<text x="12" y="24">How many times more others take for the same work (the mark is the goal)</text>',
+        f'<text x="12" y="24">{_HEADING} (the mark is the goal)</text>',
         *_grid(height),
     ]
     for index, (title, figure) in enumerate(ratios):

@@ -33,6 +33,15 @@ def python_for(rival: str) -> str:
     return os.environ.get(PRODUCT_PYTHON, sys.executable) if rival.startswith("inturn") else sys.executable
 
 
+def build_of_the_product() -> str:
+    """What is measured as the product: version, whether it is compiled, the Python."""
+    asking = [python_for("inturn"), "-c", "from benchmarks.product import build; print(build())"]
+    env = os.environ | {"PYTHONPATH": str(TESTS)}
+    return subprocess.run(
+        asking, cwd=tempfile.gettempdir(), env=env, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def run(rival: str, log_file: Path, *, python: str | None = None, **options: Any) -> Result:
     """Run a rival once; `options` are those of `benchmarks.running.Options`. Raises `WrongResult`."""
     with tempfile.TemporaryDirectory(prefix="inturn-bench-") as folder:

@@ -39,18 +39,22 @@ class _Work(NamedTuple):
 def scaling(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
     """Throughput of two workers against one, on the clock."""
     rates: dict[int, list[float]] = {1: [], 2: []}
+    hub_us: list[float] = []
     for _ in range(rounds):
         for count, measured in rates.items():
-            measured.append(_run(log_file, log, count))
+            took_s, hub_s = _run(log_file, log, count)
+            measured.append(log.events / took_s)
+            hub_us.append(hub_s / log.events * 1e6)
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}; the hub runs on the same cores"
     yield Figure("two-workers-vs-one", statistics.median(ratios), "x", spread)
     for name, measured in (("one-worker", rates[1]), ("two-workers", rates[2])):
         yield Figure(f"{name}-throughput", statistics.median(measured), "events/s")
+    yield Figure("workers-hub-cpu-per-event", statistics.median(hub_us), "us", "of the hub's own process")
 
 
-def _run(log_file: Path, log: Log, workers: int) -> float:
-    """Messages a second. Raises `WrongResult`."""
+def _run(log_file: Path, log: Log, workers: int) -> tuple[float, float]:
+    """Seconds that the workers took, and CPU seconds of the hub meanwhile. Raises `WrongResult`."""
     with tempfile.TemporaryDirectory(prefix="inturn-bench-") as name:
         folder = Path(name)
         with hub(log_file, partitions=len(log.partitions), waits=True) as running:
@@ -61,14 +65,16 @@ def _run(log_file: Path, log: Log, workers: int) -> float:
                 process = subprocess.Popen(command, cwd=folder, env=env, stderr=errors)
             try:
                 time.sleep(_SHARED_WITHIN_S)
+                before_s = running.cpu_s()
                 running.go()
                 _wait(folder, process, log.delivered * len(PROCESSORS))
+                hub_s = running.cpu_s() - before_s
                 process.send_signal(signal.SIGTERM)
                 process.wait(_STOP_S_MAX)
             finally:
                 process.kill()
                 process.wait()
-        return log.events / _check(folder, log, workers)
+        return _check(folder, log, workers), hub_s
 
 
 def _configuration(log: Log, running: Hub) -> dict[str, Any]:

@@ -23,6 +23,10 @@ PARTITIONS = 4
 RATE_PER_S = 20.0
 RESUMES_WITHIN_S = 10.0
 OUTAGE_S = 25.0
+SUFFIX = {"fast": "", "sdk": "-sdk"}
+"""Of the figures, by receive path."""
+
+both_paths = pytest.mark.parametrize("receive", ["fast", "sdk"])
 
 
 class Fault(NamedTuple):
@@ -133,10 +137,12 @@ async def proxied_world(folder: Path, seed: int, azurite, state: dict, **source)
 
 
 @pytest.mark.slow
+@both_paths
 @pytest.mark.timeout(1_800)
 async def test_no_fault_of_a_connection_loses_an_event_and_all_are_soon_got_over(
-    effort, seed, figure, explain, tmp_path: Path, azurite, blob_state
+    effort, seed, figure, explain, tmp_path: Path, azurite, blob_state, receive
 ):
+    name = f"connection-faults{SUFFIX[receive]}"
     faults = effort.pick(short=12, full=100, deep=2_000)
     worlds = effort.pick(short=3, full=6, deep=6)
     each = -(-faults // worlds)
@@ -144,7 +150,9 @@ async def test_no_fault_of_a_connection_loses_an_event_and_all_are_soon_got_over
 
     async def world(number: int) -> None:
         state = blob_state | {"container": f"{blob_state['container']}-{number}"}
-        async with proxied_world(tmp_path / str(number), seed + number, azurite, state) as life:
+        async with proxied_world(
+            tmp_path / str(number), seed + number, azurite, state, receive=receive
+        ) as life:
             lives.append(life)
             await live(life, each, number * each)
 
@@ -157,18 +165,24 @@ async def test_no_fault_of_a_connection_loses_an_event_and_all_are_soon_got_over
     resumed = sorted((each for life in lives for each in life.resumed), key=lambda each: each.took_s)
     explain("\n".join(["The slowest:", *map(str, resumed[-15:])]))
     took_s = [each.took_s for each in resumed]
-    figure("connection-faults", len(resumed), "faults", ">=", faults)
-    figure("connection-faults-events", sum(verdict.expected for verdict in verdicts), "events")
-    figure("connection-faults-lost", sum(len(v.lost) for v in verdicts), "events", "==", 0)
-    figure("connection-faults-out-of-order", sum(len(v.out_of_order) for v in verdicts), "events", "==", 0)
+    figure(name, len(resumed), "faults", ">=", faults)
+    figure(f"{name}-events", sum(verdict.expected for verdict in verdicts), "events")
+    figure(f"{name}-lost", sum(len(v.lost) for v in verdicts), "events", "==", 0)
+    figure(
+        f"{name}-out-of-order",
+        sum(len(v.out_of_order) for v in verdicts),
+        "events",
+        "==",
+        0,
+    )
     unaccounted = sum(len(life.discrepancies) for life in lives) + len(troubles)
-    figure("connection-faults-unaccounted", unaccounted, "events", "==", 0)
-    figure("connection-faults-not-called-for", sum(len(v.uncalled) for v in verdicts), "events", "==", 0)
-    figure("connection-faults-repeats", sum(len(v.repeats) for v in verdicts), "events")
-    figure("connection-faults-resume-median", median(took_s), "s")
-    figure("connection-faults-resume-max", max(took_s), "s")
+    figure(f"{name}-unaccounted", unaccounted, "events", "==", 0)
+    figure(f"{name}-not-called-for", sum(len(v.uncalled) for v in verdicts), "events", "==", 0)
+    figure(f"{name}-repeats", sum(len(v.repeats) for v in verdicts), "events")
+    figure(f"{name}-resume-median", median(took_s), "s")
+    figure(f"{name}-resume-max", max(took_s), "s")
     goal = effort.pick(short=(), full=("<=", RESUMES_WITHIN_S), deep=("<=", RESUMES_WITHIN_S))
-    figure("connection-faults-resume-p99", quantiles(took_s, n=100, method="inclusive")[98], "s", *goal)
+    figure(f"{name}-resume-p99", quantiles(took_s, n=100, method="inclusive")[98], "s", *goal)
 
 
 def cpu_s(worker: Worker) -> float:
@@ -178,11 +192,16 @@ def cpu_s(worker: Worker) -> float:
 
 
 @pytest.mark.slow
+@both_paths
 @pytest.mark.timeout(240)
 async def test_a_hub_that_is_away_is_waited_for_at_little_cost(
-    effort, seed, figure, tmp_path: Path, azurite, blob_state
+    effort, seed, figure, tmp_path: Path, azurite, blob_state, receive
 ):
-    async with proxied_world(tmp_path, seed, azurite, blob_state) as life, beacons(life.world):
+    name = f"outage{SUFFIX[receive]}"
+    async with (
+        proxied_world(tmp_path, seed, azurite, blob_state, receive=receive) as life,
+        beacons(life.world),
+    ):
         worker = await life.world.start()
         await life.world.until_reading(worker, PARTITIONS)
         await until_handled_anew(life.world)
@@ -193,5 +212,5 @@ async def test_a_hub_that_is_away_is_waited_for_at_little_cost(
         await life.hub.heal()
         took_s = await until_handled_anew(life.world)
     goal = effort.pick(short=(), full=("<=", 5), deep=("<=", 5))
-    figure("outage-cpu", 100 * share, "%", *goal)
-    figure("outage-resume", took_s, "s", "<=", RESUMES_WITHIN_S)
+    figure(f"{name}-cpu", 100 * share, "%", *goal)
+    figure(f"{name}-resume", took_s, "s", "<=", RESUMES_WITHIN_S)

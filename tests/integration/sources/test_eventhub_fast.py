@@ -16,6 +16,7 @@ from consumer.sources.eventhub import EventHubSource
 from consumer.sources.eventhub_internals import open_links
 from consumer.sources.eventhub_settings import EventHubSettings
 from consumer.sources.eventhub_stream import WAITING_BYTES_MAX, Stream
+from consumer.sources.eventhub_watchdog import SILENCE_S
 from consumer.stores.memory import MemoryStore
 
 both_paths = pytest.mark.parametrize("receive", ["fast", "sdk"])
@@ -129,6 +130,32 @@ async def test_a_token_is_renewed_on_a_link_that_goes_on(local_hub, make_source,
     assert intake.count("revoked", "0") == 1
 
 
+async def test_events_come_while_a_token_takes_long_to_be_had(local_hub, make_source, running, intake, until):
+    async with running(source := make_source(), intake):
+        await until(lambda: len(intake.owned) == 4)
+        await until(lambda: [each.running for each in open_links(source._session.client)] == [True] * 4)
+        asked, may_answer = asyncio.Event(), asyncio.Event()
+        inner = source._session.credential._inner
+        get_token = inner.get_token
+
+        async def slow(*scopes, **options):
+            asked.set()
+            await may_answer.wait()
+            return await get_token(*scopes, **options)
+
+        inner.get_token = slow
+        (receiver,) = open_links(source._session.client, "0")
+        receiver._handler._cbs_authenticator._refresh_window = 10**9  # it is time
+        await asked.wait()
+        publish(local_hub, 3)
+        await until(lambda: intake.total == 3)
+        await asyncio.sleep(SILENCE_S + 1)
+        assert intake.count("revoked") == 0
+        may_answer.set()
+        publish(local_hub, 3, first=3)
+        await until(lambda: intake.total == 6)
+
+
 @both_paths
 async def test_a_hub_that_wants_signs_of_life_gets_them_though_nothing_happens(
     running, intake, until, receive
@@ -217,3 +244,37 @@ async def test_what_waits_to_be_handed_over_has_a_limit_in_bytes(running, intake
             intake.may_receive.set()
             await until(lambda: intake.total == 400)
     assert intake.numbers["0"] == list(range(400))
+
+
+async def test_the_hub_has_credit_left_when_it_is_given_more(running, intake, until, monkeypatch):
+    left = []
+    on_flow = ReceiverLink.on_flow
+
+    def recorded(self, credit, delivery_count, *, drain):
+        if delivery_count:
+            left.append(self._credit)
+        on_flow(self, credit, delivery_count, drain=drain)
+
+    monkeypatch.setattr(ReceiverLink, "on_flow", recorded)
+    async with hub_with() as hub:
+        with hub.faults.slow(400, "events", "0"):
+            async with running(source_of(hub, prefetch=100), intake):
+                publish(hub, 600)
+                await until(lambda: intake.total == 600)
+    assert len(left) > 6
+    # The client's own loop waits until nothing is left.
+    assert min(left) > 0
+
+
+async def test_no_credit_is_given_while_nothing_is_taken(running, intake, until):
+    intake.may_receive.clear()
+    async with hub_with() as hub:
+        publish(hub, 1_000)
+        async with running(source_of(hub, prefetch=100), intake):
+            await until(lambda: intake.waiting and hub.stats()["delivered"] >= 100)
+            publish(hub, 1_000, first=1_000)
+            await asyncio.sleep(0.5)
+            assert hub.stats()["delivered"] <= 100 + 1  # the question for the group may have had one
+            intake.may_receive.set()
+            await until(lambda: intake.total == 2_000)
+    assert intake.numbers["0"] == list(range(2_000))

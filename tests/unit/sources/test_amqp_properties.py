@@ -22,6 +22,11 @@ def test_they_are_a_mapping_of_text_to_values():
     assert found.get("nothing") is None
 
 
+def test_a_long_key_is_found():
+    assert properties_of(encode({"k" * 300: 1, "k" * 44: 2})).get("k" * 300) == 1
+    assert properties_of(encode({"k" * 44: 2})).get("k" * 300) is None
+
+
 def test_a_key_is_not_found_in_a_value():
     assert properties_of(encode({"a": "key"})).get("key") is None
 

@@ -105,7 +105,7 @@ def _is_ambiguous(written: bytes) -> bool:
     at = written.find(b"\\")
     while at >= 0:
         escaped = written[at + 1]
-        if escaped == _SMALL_U or escaped == _SLASH:  # noqa: PLR1714 - a tuple would be made
+        if escaped == _SMALL_U or escaped == _SLASH:  # noqa: PLR1714, SIM109 - a tuple would be made
             return True
         at = written.find(b"\\", at + 2)
     return False

@@ -55,7 +55,7 @@ class Arrivals:
         if flight.verdict is not None:
             return flight
         flight.identity = self.digests.identity(entry.identity)
-        flight.print = flight.identity + self.digests.data(written_data(event))
+        flight.print = flight.identity + self.digests.data(written_data(event), event.data)
         flight.object_key = event.object_key
         flight.packed = pack(event.order_token)
         flight.size = len(event.original)

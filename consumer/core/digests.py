@@ -49,9 +49,15 @@ class Digests:
             text = _with_lengths(parts)
         return xxh3_128_digest(text.encode())
 
-    def data(self, written: bytes) -> bytes:
-        """Give `DATA_BYTES` for the data of an event, as it is written in JSON."""
-        if _BACKSLASH in written and _is_ambiguous(written):
+    def data(self, written: bytes, value: Any) -> bytes:
+        """Give `DATA_BYTES` for the data of an event, as it is written in JSON.
+
+        `value` is what `data_of` gives for it.
+        """
+        is_escaped = _BACKSLASH in written
+        if is_escaped and orjson.dumps(value) == written:
+            pass  # it stays as it is, whatever stands in it: writing is quicker than looking at every escape
+        elif is_escaped and _is_ambiguous(written):
             written = _rewritten(written)
         elif 0x20 in written or 0x0A in written or 0x0D in written or 0x09 in written:
             written = msgspec.json.format(written, indent=-1)
@@ -72,9 +78,8 @@ class CanonicalDigests(Digests):
         text = "".join([f"{len(part)}:{part}" for part in parts])
         return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
-    def data(self, written: bytes) -> bytes:
+    def data(self, written: bytes, value: Any) -> bytes:  # noqa: ARG002 - as it is written does not matter
         """As above; the order of keys does not matter."""
-        value = data_of(orjson.loads(written))
         canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         return blake2b(canonical, digest_size=DATA_BYTES).digest()
 

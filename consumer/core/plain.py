@@ -37,6 +37,9 @@ _CLOUD = len('{"specversion":"1.0","type":"","source":"","subject":"","id":"","t
 
 _HEAD = 600
 """Bytes in which a CloudEvent has said that it is one; if it says so later, the exact way reads it."""
+_OPENING = 7
+"""Bytes with which a body begins, up to the name of its first member: it nearly always tells the schema."""
+_OPENINGS_MAX = 32
 _BRACKET = 0x5B
 """A byte is found in bytes much faster by its number."""
 _SEQUENCER = OrderedBy.SEQUENCER
@@ -51,6 +54,8 @@ class PlainEvents:
         self._plans = plans
         self._digests = digests
         self._ticks = TickReader()
+        self._openings: dict[bytes, bool | None] = {}
+        """Whether a body that begins so is a CloudEvent; None: may be. Only a guess, for the members tell."""
 
     def read(self, batch: RawBatch, row: int) -> Flight | None:
         """The event of a message, or None for the exact way."""
@@ -58,7 +63,9 @@ class PlainEvents:
         if len(body) > BODY_MAX:
             return None
         is_wrapped = body.startswith(b"[")
-        is_cloud = body.find(b'"specversion":', 0, _HEAD) >= 0
+        opening = body[:_OPENING]
+        guess = self._openings.get(opening)
+        is_cloud = self._look(body, opening) if guess is None else guess
         found: Any
         try:
             if not is_wrapped:
@@ -69,6 +76,8 @@ class PlainEvents:
                     return None
                 found = elements[0]
         except _REFUSED:
+            if guess is not None and guess != _says_cloud(body):
+                self._openings[opening] = None
             return None
         written = bytes(found.data)
         length = len(found.topic) + len(found.subject) + len(found.type) + len(found.id) + len(found.time)
@@ -85,6 +94,13 @@ class PlainEvents:
         if not _fills(body, length, written, is_wrapped):
             return None
         return self._flight(batch, row, found, written, is_cloud)
+
+    def _look(self, body: bytes, opening: bytes) -> bool:
+        """Whether a body seems to be a CloudEvent; remembered by its opening, while there are few of them."""
+        is_cloud = _says_cloud(body)
+        if len(self._openings) < _OPENINGS_MAX:
+            self._openings.setdefault(opening, is_cloud)
+        return is_cloud
 
     def _flight(self, batch: RawBatch, row: int, found: Any, written: bytes, is_cloud: bool) -> Flight | None:  # noqa: FBT001 - hot
         """Make a flight of what stands in the envelope."""
@@ -134,7 +150,7 @@ class PlainEvents:
         else:
             kind, mark = same
             flight.identity = digests.identity((kind, folded, path, plan.folded, mark))
-        flight.print = flight.identity + digests.data(written)
+        flight.print = flight.identity + digests.data(written, members)
         flight.object_key = object_key
         flight.packed = pack(token)
         flight.size = len(body) - 2 if is_wrapped else len(body)
@@ -142,6 +158,10 @@ class PlainEvents:
         flight.on_arrival = plan.on_arrival
         flight.in_turn = plan.in_turn
         return flight
+
+
+def _says_cloud(body: bytes) -> bool:
+    return body.find(b'"specversion":', 0, _HEAD) >= 0
 
 
 def _fills(body: bytes, length: int, data: bytes, is_wrapped: bool) -> bool:  # noqa: FBT001 - a measure
@@ -157,9 +177,10 @@ def _fills(body: bytes, length: int, data: bytes, is_wrapped: bool) -> bool:  # 
                 return False
         except UnicodeDecodeError:
             return False
-    openings = data.count(b"{")
+    # `replace` leaps from one to the next, `count` looks at every byte: it takes twice as long.
+    openings = len(data) - len(data.replace(b"{", b""))
     if _BRACKET in data:
-        openings += data.count(b"[")
+        openings += len(data) - len(data.replace(b"[", b""))
     return openings <= DEPTH_MAX - 2
 
 

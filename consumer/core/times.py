@@ -47,14 +47,16 @@ class TickReader:
 
     def ticks(self, text: str) -> int | None:
         """The ticks that `parse_time` gives, or None."""
-        if len(text) == 28 and text[19] == "." and text[27] == "Z":
-            digits = text[20:27]
-            if digits.isascii() and digits.isdecimal():
+        length = len(text)
+        if length > 26 and text[19] == ".":
+            digits = text[20:-1] if text[-1] == "Z" else text[20:-6] if text[-6:] == "+00:00" else ""
+            count = len(digits)
+            if (count == 7 or count == 6) and digits.isascii() and digits.isdecimal():  # noqa: PLR1714 - hot
                 second = text[:19]
                 ticks = self._seconds.get(second)
                 if ticks is None:
                     ticks = self._read(second)
-                return None if ticks is None else ticks + int(digits)
+                return None if ticks is None else ticks + int(digits) * (1 if count == 7 else 10)
         parsed = parse_time(text)
         return None if parsed is None else parsed[1]
 

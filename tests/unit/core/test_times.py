@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.times import parse_time
+from consumer.core.times import TickReader, parse_time
 
 NOON = 1_795_262_400_0000000
 """2026-11-21T12:00:00Z in ticks."""
@@ -120,3 +120,26 @@ def test_no_text_at_all_makes_it_raise(text: str) -> None:
 @given(st.text("0123456789-:.TtZz+ ٣W,", min_size=19, max_size=36))
 def test_nor_does_one_that_nearly_is_a_time(text: str) -> None:
     parse_time(text)
+
+
+@given(
+    st.from_regex(
+        r"(2026-11-21|2026-02-30|0000-01-01)[Tt ]12:00:[0-6][0-9]"
+        r"[.,]?[0-9_+\u0663]{0,9}(Z|z|[+-]00:00|\+01:00|)",
+        fullmatch=True,
+    )
+)
+def test_ticks_read_the_quick_way_are_those_of_the_time(text: str) -> None:
+    reader = TickReader()
+    parsed = parse_time(text)
+
+    for _ in range(2):
+        assert reader.ticks(text) == (None if parsed is None else parsed[1])
+
+
+@pytest.mark.parametrize("text", ["2026-11-21T12:00:00.1234567Z", "2026-11-21T12:00:00.123456+00:00"])
+def test_what_azure_writes_is_read_the_quick_way(text: str) -> None:
+    reader = TickReader()
+    reader.ticks(text)
+
+    assert reader._seconds

@@ -34,13 +34,15 @@ prove: $(NODE_MODULES) ## kill, freeze, cut and simulate for twenty minutes; a l
 prove-deep: $(NODE_MODULES) ## the same without a bound on time
 	@$(call proofs,deep)
 
-bench: $(PACKAGES) ## measure beside a hand-written loop and azure-eventhub; writes tests/benchmarks/RESULTS.md
+bench: compiled ## measure beside a hand-written loop and azure-eventhub; writes tests/benchmarks/RESULTS.md
 	@$(BENCH) --keep $(BENCH_FLAGS)
 
-bench-peers: $(PACKAGES) ## the same beside Faust, Quix Streams and Bytewax, which go into .bench/
+bench-peers: compiled ## the same beside Faust, Quix Streams and Bytewax, which go into .bench/
 	@$(BENCH) --keep --only peers $(BENCH_FLAGS)
 
-BENCH = PYTHONPATH="$(CURDIR)/tests" $(PY) -m benchmarks
+# The compiled form where there is a C compiler, else the interpreted one; another, if INTURN_BENCH_PYTHON names it.
+BENCH = INTURN_BENCH_PYTHON="$${INTURN_BENCH_PYTHON:-`ls $(CURDIR)/$(COMPILED)/bin/inturn 2> /dev/null | sed s/inturn$$/python/`}" \
+	PYTHONPATH="$(CURDIR)/tests" $(PY) -m benchmarks
 
 PYTEST = INTURN_REQUIRE_AZURITE=1 INTURN_NODE_MODULES="$(CURDIR)/$(VENV)/node_modules" $(PY) -m pytest
 
@@ -77,7 +79,7 @@ build: $(PACKAGES) ## make the wheel and the source archive in dist/
 	@rm -rf dist
 	@$(PY) -m hatchling build
 
-compiled: $(PACKAGES) ## make .venv-compiled, in which the rules are C extensions; half a minute, needs a C compiler
+compiled: $(PACKAGES) ## make .venv-compiled, in which the rules are C extensions; two minutes, needs a C compiler
 	@missing=`$(PY) hatch_build.py`; if [ -n "$$missing" ]; then echo "Not compiled. $$missing"; else \
 		$(MAKE) --no-print-directory $(COMPILED_WHEEL); fi
 
@@ -88,7 +90,8 @@ test-compiled: compiled ## run the tests of the rules, and some of the whole, ag
 COMPILED := .venv-compiled
 COMPILED_PACKAGES := $(COMPILED)/packages.stamp
 COMPILED_WHEEL := $(COMPILED)/wheel.stamp
-COMPILED_TESTS := tests/unit/core tests/property tests/acceptance/test_run.py tests/acceptance/test_bad_input.py
+COMPILED_TESTS := tests/unit/core tests/property tests/unit/sources tests/unit/test_form.py \
+	tests/integration/sources/test_eventhub_fast.py tests/acceptance/test_run.py tests/acceptance/test_bad_input.py
 
 $(COMPILED_PACKAGES): requirements-dev.lock $(PACKAGES)
 	@rm -rf $(COMPILED)
@@ -97,7 +100,7 @@ $(COMPILED_PACKAGES): requirements-dev.lock $(PACKAGES)
 	@touch $@
 
 $(COMPILED_WHEEL): $(COMPILED_PACKAGES) pyproject.toml hatch_build.py $(shell find consumer processors -name '*.py')
-	@echo "Compiling the rules (half a minute)."
+	@echo "Compiling the rules (a minute or more)."
 	@rm -rf $(COMPILED)/dist
 	@INTURN_COMPILE=1 $(COMPILED)/bin/python -m hatchling build -t wheel -d $(COMPILED)/dist
 	@$(COMPILED)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --force-reinstall $(COMPILED)/dist/*.whl

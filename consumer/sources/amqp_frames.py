@@ -63,7 +63,7 @@ class FrameParser:
 
     def feed(self, data: bytes) -> None:
         """Take bytes in, cut anywhere. Raises `FrameError`; then nothing may follow."""
-        if self.other is not None:
+        if self._stands_still():
             self._pieces.append(data)
             return
         at = 0
@@ -79,7 +79,7 @@ class FrameParser:
             joined = b"".join(self._pieces)
             self._pieces.clear()
             self._keep(joined, self._parse(joined, 0))
-            if self.other is not None:
+            if self._stands_still():
                 self._pieces.append(data[at:])
                 return
         self._keep(data, self._parse(data, at))
@@ -91,6 +91,10 @@ class FrameParser:
         self._pieces.clear()
         self.feed(data)
 
+    def _stands_still(self) -> bool:
+        """Asked anew each time: within one function, compiled code believes what it saw of `other` before."""
+        return self.other is not None
+
     def _keep(self, data: bytes, at: int) -> None:
         """Keep what was not parsed, and find out how much of its frame is missing."""
         if at == len(data):
@@ -98,7 +102,7 @@ class FrameParser:
         self._pieces.append(data[at:])
         self._have = len(data) - at
         self._need = HEAD_BYTES
-        if self._have >= HEAD_BYTES and self.other is None:
+        if self._have >= HEAD_BYTES and not self._stands_still():
             self._need = _u32(data, at)[0]
 
     def _parse(self, data: bytes, at: int) -> int:
@@ -121,7 +125,7 @@ class FrameParser:
             except MalformedError as error:
                 raise FrameError(f"A frame is malformed: {error}.") from None
             at = stop
-            if self.other is not None:
+            if self._stands_still():
                 return at
 
     def _repeat(self, data: bytes, at: int, end: int) -> int:  # noqa: C901, PLR0912, PLR0915 - see below

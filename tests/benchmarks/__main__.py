@@ -34,6 +34,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "in-memory": Part(in_process.in_memory),
+    "in-memory-interpreted": Part(in_process.interpreted),
     "in-memory-lanes": Part(in_process.lanes),
     "durable": Part(in_process.durable),
     "socket": Part(over_the_hub.throughput),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.goals import Figure
-from benchmarks.rounds import Comparison, compare
+from benchmarks.rounds import PRODUCT_PYTHON, Comparison, compare
 from benchmarks.work import Log
 
 
@@ -14,6 +15,19 @@ def in_memory(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
     """The whole pipeline, each processor behind a queue of its own, against the hand-written loop."""
     found = compare("inturn", ["hand"], log_file, log, rounds)["hand"]
     yield from _figures("in-memory", found)
+
+
+def interpreted(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
+    """The same by this interpreter, whose product is the source, whichever form the others measure."""
+    named = os.environ.pop(PRODUCT_PYTHON, None)
+    try:
+        found = compare("inturn", ["hand"], log_file, log, rounds)["hand"]
+    finally:
+        if named is not None:
+            os.environ[PRODUCT_PYTHON] = named
+    low, high = found.spread
+    note = f"{low:.2f} to {high:.2f}; {found.ours[-1].build}"
+    yield Figure("in-memory-interpreted-vs-hand-loop", found.ratio, "x", note)
 
 
 def lanes(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:

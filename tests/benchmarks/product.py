@@ -219,5 +219,5 @@ def _counted(application: Application) -> list[None]:
 def build() -> str:
     """Which form of the product this is: compiled or not, the Python, the version."""
     module = sys.modules[Pipeline.__module__]
-    form = "source" if str(module.__file__).endswith(".py") else "compiled"
+    form = "interpreted" if str(module.__file__).endswith(".py") else "compiled"
     return f"inturn {consumer.__version__}, {form}, Python {platform.python_version()}"

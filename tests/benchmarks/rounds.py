@@ -30,7 +30,8 @@ class WrongResult(Exception):
 
 def python_for(rival: str) -> str:
     """The interpreter that runs a rival."""
-    return os.environ.get(PRODUCT_PYTHON, sys.executable) if rival.startswith("inturn") else sys.executable
+    named = os.environ.get(PRODUCT_PYTHON) if rival.startswith("inturn") else None
+    return named or sys.executable
 
 
 def build_of_the_product() -> str:

@@ -9,7 +9,6 @@ Snapshots hold digests, so a partition keeps the kind that its state was made wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -37,17 +36,16 @@ class Digests:
 
     def object_key(self, topic: str, path: str) -> bytes:
         """Give `KEY_BYTES` for an object."""
-        text = f"{topic}\0{path}"
-        if text.count("\0") != 1:
-            text = _with_lengths((topic, path))
-        return xxh3_128_digest(text.encode())
+        if "\0" in topic or "\0" in path:
+            return xxh3_128_digest(_with_lengths((topic, path)).encode())
+        return xxh3_128_digest(f"{topic}\0{path}".encode())
 
-    def identity(self, parts: Sequence[str]) -> bytes:
+    def identity(self, parts: tuple[str, ...]) -> bytes:
         """Give `KEY_BYTES` for an identity."""
-        text = "\0".join(parts)
-        if text.count("\0") != len(parts) - 1:
-            text = _with_lengths(parts)
-        return xxh3_128_digest(text.encode())
+        for part in parts:
+            if "\0" in part:
+                return xxh3_128_digest(_with_lengths(parts).encode())
+        return xxh3_128_digest("\0".join(parts).encode())
 
     def data(self, written: bytes, value: Any) -> bytes:
         """Give `DATA_BYTES` for the data of an event, as it is written in JSON.
@@ -73,7 +71,7 @@ class CanonicalDigests(Digests):
         """As above."""
         return blake2b(f"{len(topic)}:{topic}{path}".encode(), digest_size=KEY_BYTES).digest()
 
-    def identity(self, parts: Sequence[str]) -> bytes:
+    def identity(self, parts: tuple[str, ...]) -> bytes:
         """As above."""
         text = "".join([f"{len(part)}:{part}" for part in parts])
         return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
@@ -123,6 +121,6 @@ def _rewritten(written: bytes) -> bytes:
         return written
 
 
-def _with_lengths(parts: Sequence[str]) -> str:
+def _with_lengths(parts: tuple[str, ...]) -> str:
     """For parts that hold the very separator: begins with more of them than any other joining has."""
     return "\0" * len(parts) + "".join([f"{len(part)}:{part}" for part in parts])

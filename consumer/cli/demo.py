@@ -110,7 +110,7 @@ class Stage:
             seed=self.trace.seed,
             sent=len(self.trace.messages),
             took_s=took_s,
-            truth=self._truth(hub),
+            truth=await asyncio.to_thread(self._truth, hub),  # takes seconds on a busy machine
             status=application.engine.status(),
             handled=_recorder(application).handled,
             dead_letters=await application.dead_letters.count(),

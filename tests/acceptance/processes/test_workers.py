@@ -155,6 +155,8 @@ def test_workers_whose_supervisor_was_killed_stop_by_themselves_and_say_why(
     workers = pids(running)
     hub.send(story.lines)
     archive.until(20)
+    assigned = "A partition was assigned."
+    eventually(lambda: {line["worker"] for line in running.logged(assigned)} == {"1", "2"}, "both work")
     running.end(signal.SIGKILL)
     eventually(lambda: not any(map(is_alive, workers)), "they stop")
     said = "The supervisor is gone: this worker finishes what is in flight and stops."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 from azure.eventhub._pyamqp import _decode
 from azure.eventhub._pyamqp.aio._connection_async import Connection
 from structlog.testing import capture_logs
@@ -49,7 +50,10 @@ async def test_another_release_is_read_with_its_own_loop_and_that_is_said(monkey
 
 
 @pytest.mark.parametrize("changes", [{"transport": "websocket"}, {"proxy": Proxy(host="p", port=1)}])
-async def test_a_websocket_or_a_proxy_takes_the_clients_own_loop_without_a_warning(changes):
+async def test_a_websocket_or_a_proxy_takes_the_clients_own_loop_without_a_warning(monkeypatch, changes):
+    # Whatever level an earlier test has configured.
+    every_level = structlog.wrap_logger(None, wrapper_class=structlog.BoundLogger)
+    monkeypatch.setattr("consumer.sources.eventhub_paths._log", every_level)
     with capture_logs() as logs:
         assert choose(settings(**changes)).path == "sdk"
     assert [entry["log_level"] for entry in logs] == ["info"]

@@ -59,9 +59,11 @@ class Deadline:
         fired_s, self._timer, self._timer_s = self._timer_s, None, inf
         if self._task is None or self._is_over:
             return
-        # Not asked of the clock: a loop may be early by as much as its clock can tell.
-        if self._at_s <= fired_s:
+        loop = asyncio.get_running_loop()
+        # Not the clock alone: a loop may be early by as much as its clock can tell. Nor the timer alone:
+        # after the process was frozen it may be an older attempt's, and what this one waits for is due too.
+        if self._at_s <= fired_s or self._at_s <= loop.time():
             self._is_over = True
             self._task.cancel()
         else:
-            self._set(asyncio.get_running_loop(), self._at_s)
+            self._set(loop, self._at_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -163,3 +164,29 @@ async def test_on_a_real_loop_each_attempt_that_takes_too_long_is_cut_off():
         task = asyncio.current_task()
         assert task is not None
         assert not task.cancelling()
+
+
+async def test_an_attempt_that_was_slept_through_is_cut_off_before_what_it_waited_for_comes():
+    """When a frozen process goes on everything is due at once; what is past its deadline has no effect."""
+    deadline, effects = Deadline(), []
+
+    async def lane() -> bool:
+        deadline.begin(0.05)  # sets the timer
+        assert not deadline.end()
+        await asyncio.sleep(0.02)
+        deadline.begin(0.05)  # has the timer of the one before
+        frozen = asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+        try:
+            await asyncio.sleep(0.1)
+            effects.append("late")
+        except asyncio.CancelledError:
+            pass
+        frozen.cancel()
+        return deadline.end()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(lane())
+    deadline.close()
+
+    assert task.result(), "it was cut off"
+    assert effects == []

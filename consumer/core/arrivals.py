@@ -56,11 +56,7 @@ class Arrivals:
             return flight
         flight.identity = self.digests.identity(entry.identity)
         flight.print = flight.identity + self.digests.data(written_data(event), event.data)
-        flight.object_key = event.object_key
         flight.packed = pack(event.order_token)
         flight.size = len(event.original)
-        flight.event_type = event.type
-        route = self._router.route(event.type)
-        flight.on_arrival = route.on_arrival
-        flight.in_turn = route.in_turn
+        flight.get_ready(event, self._router.route(event.type))
         return flight

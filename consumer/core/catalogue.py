@@ -116,9 +116,13 @@ def by_sequencer(*path: str) -> Rule:
 
 
 def _sequencer(value: Any, _ticks: int | None, _type: str) -> OrderToken | None:
-    if isinstance(value, str) and value.strip("0"):
-        return OrderToken(OrderedBy.SEQUENCER, value.casefold())
-    return None
+    sequencer = usable_sequencer(value)
+    return None if sequencer is None else OrderToken(OrderedBy.SEQUENCER, sequencer)
+
+
+def usable_sequencer(value: Any) -> str | None:
+    """A sequencer as it is compared, or None for a placeholder and what is no text."""
+    return value.casefold() if isinstance(value, str) and value.strip("0") else None
 
 
 def by_number(by: OrderedBy, *path: str) -> Rule:
@@ -224,19 +228,22 @@ def identity_of(reading: Reading, object_id: ObjectId) -> tuple[str, ...]:
 
     The type belongs to it, for an App Configuration deletion has the etag of the value that it deleted.
     """
-    data = reading.data
-    etag = field(data, "etag")
-    if isinstance(etag, str) and (bare := bare_etag(etag)):
-        return ("etag", object_id.topic, object_id.path, reading.type, bare)
-    sequencer = field(data, "sequencer")
-    if isinstance(sequencer, str) and sequencer.strip("0"):
-        return ("sequencer", object_id.topic, object_id.path, reading.type, sequencer.casefold())
-    return ("id", object_id.topic, reading.id, reading.type, reading.subject)
+    same = mark_of(field(reading.data, "etag"), field(reading.data, "sequencer"))
+    if same is None:
+        return ("id", object_id.topic, reading.id, reading.type, reading.subject)
+    kind, mark = same
+    return (kind, object_id.topic, object_id.path, reading.type, mark)
 
 
-def bare_etag(etag: str) -> str:
-    """An etag without the mark of a weak one and without its quotes."""
-    return etag.removeprefix("W/").strip('"')
+def mark_of(etag: Any, sequencer: Any) -> tuple[str, str] | None:
+    """What marks an event among those of its object, and the kind of it; None: neither does.
+
+    An etag goes without the sign of a weak one and without its quotes.
+    """
+    if isinstance(etag, str) and (bare := etag.removeprefix("W/").strip('"')):
+        return "etag", bare
+    usable = usable_sequencer(sequencer)
+    return None if usable is None else ("sequencer", usable)
 
 
 class Catalogue:

@@ -125,6 +125,13 @@ class Flight(Held):
         assert self.event is not None
         return self.event.order_token
 
+    def get_ready(self, event: Event, route: Route) -> None:
+        """Take from an admitted event and its route what the pipeline goes by."""
+        self.object_key = event.object_key
+        self.event_type = event.type
+        self.on_arrival = route.on_arrival
+        self.in_turn = route.in_turn
+
     def mark(self, *, is_late: bool) -> Event:
         """Note in the event that a later one of its object is known; `is_late`: even released."""
         event = self.event

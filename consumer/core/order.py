@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from consumer.events import OrderedBy, OrderToken
-
-EXACT = frozenset({OrderedBy.SEQUENCER, OrderedBy.SEQUENCE_NUMBER, OrderedBy.SYNC_TOKEN, OrderedBy.VERSION})
-"""Kinds that count something. The others read a clock, and two events may well share its tick."""
+from consumer.events import OrderToken
 
 
 def compare(left: OrderToken, right: OrderToken) -> int | None:

@@ -30,7 +30,7 @@ KINDS = (
 )
 """The place in here is what is stored: only ever add at the end."""
 EXACT_CODES = 4
-"""Kinds below this count something (`order.EXACT`)."""
+"""Kinds below this count something. The others read a clock, and two events may well share its tick."""
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
 _pack_int = struct.Struct(f">BBQ{_ROOM - 8}x").pack
 _pack_pair = struct.Struct(f">BBQQ{_ROOM - 16}x").pack

@@ -157,8 +157,9 @@ class Pipeline:
     def _unfinished(self, slot: Slot, flights: list[Flight]) -> list[Flight]:
         """What an earlier owner had not done of a message."""
         done = self._done_above.pop(slot.sequence_number, ())
-        for index in done:
-            self.tracker.resolve(slot, index)
+        for flight in flights:
+            if flight.index in done:
+                self.tracker.resolve(slot, flight.index)
         return [flight for flight in flights if flight.index not in done]
 
     def _enter(self, flight: Flight) -> None:
@@ -246,12 +247,11 @@ class Pipeline:
         """Let the watermark take effect: what is remembered, and what is held, is a function of it alone."""
         self.deduplicator.expire(watermark_ms)
         self.sequencer.expire(watermark_ms - self.policy.dedupe_window_ms)
-        if self.sequencer.is_due(watermark_ms, self.highest_received):
-            self._release(self.sequencer.due(watermark_ms, self.highest_received))
+        self._release(self.sequencer.due(watermark_ms, self.highest_received))
 
     def _release(self, released: list[Flight]) -> None:
-        self._storing.is_dirty = True
         for flight in released:
+            self._storing.is_dirty = True
             event = flight.event
             assert event is not None
             if flight.is_late:

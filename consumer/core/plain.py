@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from consumer.core.catalogue import bare_etag
+from consumer.core.catalogue import mark_of, usable_sequencer
 from consumer.core.decode import BODY_MAX
 from consumer.core.digests import Digests
 from consumer.core.envelopes import cloud, clouds, grid, grids
@@ -144,19 +144,18 @@ class PlainEvents:
         if known.verdict is not None:
             flight.verdict = known.verdict
             return flight
-        same = _same(layout, members)
+        etag = None if layout.etag is None else members[layout.etag]
+        sequencer = None if layout.sequencer is None else members[layout.sequencer]
+        same = mark_of(etag, sequencer)
         if same is None:
             flight.identity = digests.identity(("id", folded, id_, plan.folded, subject))
         else:
             kind, mark = same
             flight.identity = digests.identity((kind, folded, path, plan.folded, mark))
         flight.print = flight.identity + digests.data(written, members)
-        flight.object_key = object_key
         flight.packed = pack(token)
         flight.size = len(body) - 2 if is_wrapped else len(body)
-        flight.event_type = spelt
-        flight.on_arrival = plan.on_arrival
-        flight.in_turn = plan.in_turn
+        flight.get_ready(event, plan.route)
         return flight
 
 
@@ -190,9 +189,9 @@ def _place(
     """Path of the object and order token, as the catalogue gives them."""
     value: Any
     if layout.sequencer is not None and plan.reads_sequencer:
-        value = members[layout.sequencer]
-        if isinstance(value, str) and value.strip("0"):
-            return subject, OrderToken(_SEQUENCER, value.casefold())
+        sequencer = usable_sequencer(members[layout.sequencer])
+        if sequencer is not None:
+            return subject, OrderToken(_SEQUENCER, sequencer)
     path = subject
     if plan.object_rule.path:
         value = None if layout.object is None else members[layout.object]
@@ -203,16 +202,3 @@ def _place(
         if token is not None:
             return path, token
     return path, None
-
-
-def _same(layout: Layout, members: dict[str, Any]) -> tuple[str, str] | None:
-    """What makes two events of an object the same, and its kind; None if only the id does."""
-    if layout.etag is not None:
-        etag = members[layout.etag]
-        if isinstance(etag, str) and (bare := bare_etag(etag)):
-            return "etag", bare
-    if layout.sequencer is not None:
-        sequencer = members[layout.sequencer]
-        if isinstance(sequencer, str) and sequencer.strip("0"):
-            return "sequencer", sequencer.casefold()
-    return None

@@ -57,9 +57,7 @@ class TypePlan:
         self.reads_sequencer = catalogue.reads_sequencer(family)
         self.is_flat = len(self.object_rule.path) <= 1 and all(len(rule.path) <= 1 for rule in self.order)
         """Whether the rules look only at the first level of the data."""
-        route = router.route(spelt)
-        self.on_arrival = route.on_arrival
-        self.in_turn = route.in_turn
+        self.route = router.route(spelt)
         self._spelt = spelt
         self._admission = admission
         self.topics: dict[str, Topic] = {}

@@ -133,8 +133,7 @@ class Sequencer(Generic[HeldT]):
                 return True
         return False
 
-    def is_due(self, watermark_ms: int, newest_sequence_number: int) -> bool:
-        """Whether `due` would release anything."""
+    def _is_due(self, watermark_ms: int, newest_sequence_number: int) -> bool:
         queue, limits = self._queue, self.limits
         while queue:
             head = queue[0]
@@ -152,7 +151,7 @@ class Sequencer(Generic[HeldT]):
     def due(self, watermark_ms: int, newest_sequence_number: int) -> list[HeldT]:
         """Release what the watermark has passed, and what a limit does not allow to hold any longer."""
         released: list[HeldT] = []
-        while self.is_due(watermark_ms, newest_sequence_number):
+        while self._is_due(watermark_ms, newest_sequence_number):
             head = self._queue.popleft()
             if head.since_ms + self.limits.window_ms > watermark_ms:
                 self.released_early += 1

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
+from harness.places import object_key
 
-from consumer.core.object_table import object_key
 from consumer.events import Event, ObjectId, OrderedBy, OrderToken, Position, Schema
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from consumer.core.digests import KEY_BYTES, XXH3
+from consumer.core.digests import KEY_BYTES
 from consumer.core.order import compare
 from consumer.core.packed_token import BESIDE, PACKED_BYTES, kind_of, unpack
 from consumer.core.place import Place
 from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
 from consumer.core.table_image import TableImage
-from consumer.events import ObjectId, OrderToken
+from consumer.events import OrderToken
 
 _TYPE_AT = KEY_BYTES + PACKED_BYTES
 _TIME_AT = _TYPE_AT + 2
@@ -49,11 +49,6 @@ class Last(NamedTuple):
     event_type: str
     time_ms: int
     """Log time."""
-
-
-def object_key(object_id: ObjectId) -> bytes:
-    """Give the digest that stands for an object, in all new state."""
-    return XXH3.object_key(*object_id)
 
 
 @dataclass(frozen=True, slots=True)

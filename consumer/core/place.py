@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumer.core.order import compare, is_before
-from consumer.core.packed_token import BESIDE, EXACT_CODES, pack
+from consumer.core.packed_token import BESIDE, EXACT_CODES
 from consumer.events import OrderToken
 
 
@@ -51,13 +51,3 @@ class Place:
         if mine[1] != BESIDE and theirs[1] != BESIDE:
             return mine == theirs
         return compare(self.token, other.token) == 0
-
-
-def place_of(object_key: bytes, token: OrderToken, event_type: str) -> Place:
-    """A place that is given by its token."""
-    place = Place()
-    place.object_key = object_key
-    place.packed = pack(token)
-    place.event_type = event_type
-    place.given = token
-    return place

@@ -15,11 +15,10 @@ from pathlib import Path
 import msgspec
 
 from consumer.core.deduplicator import Deduplicator
-from consumer.core.object_table import object_key
-from consumer.core.packed_token import pack
 from consumer.core.sequencer import Held, Sequencer, SequencerLimits
 from consumer.core.snapshot import Snapshot, new_snapshot
 from consumer.events import Checkpoint, ObjectId, OrderedBy, OrderToken
+from harness.places import object_key, placed
 
 START_MS = 1_795_240_800_000
 """Log time of the first event."""
@@ -51,10 +50,7 @@ def event_at(number: int) -> Held:
 
 
 def _held(number: int, object_id: ObjectId, token: OrderToken, event_type: str) -> Held:
-    held = Held(number)
-    held.object_key = object_key(object_id)
-    held.packed = pack(token)
-    held.event_type = event_type
+    held = placed(Held(number), object_key(object_id), token, event_type)
     held.size = 1_000
     return held
 

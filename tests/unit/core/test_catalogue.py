@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness.places import place_of
 
 from consumer.core.catalogue import (
     Catalogue,
@@ -17,7 +18,6 @@ from consumer.core.catalogue import (
     named,
 )
 from consumer.core.object_table import Last, ObjectTable
-from consumer.core.place import place_of
 from consumer.events import ObjectId, OrderedBy, OrderToken
 
 ML = "microsoft.machinelearningservices."

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from harness.places import object_key, place_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core import object_table, record_table
 from consumer.core.digests import digests_named
-from consumer.core.object_table import INCOMPARABLE, TWIN, UNKNOWN, Last, ObjectTable, object_key
+from consumer.core.object_table import INCOMPARABLE, TWIN, UNKNOWN, Last, ObjectTable
 from consumer.core.order import compare
 from consumer.core.packed_token import BESIDE, PACKED_BYTES, pack, unpack
-from consumer.core.place import place_of
 from consumer.events import ObjectId, OrderedBy, OrderToken
 
 near_64_bits = st.sampled_from([-(2**63) - 1, -(2**63), -1, 0, 1, 2**63 - 1, 2**63, 10**40])

@@ -6,10 +6,10 @@ import itertools
 from typing import NamedTuple
 
 import pytest
+from harness.places import placed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.packed_token import pack
 from consumer.core.sequencer import Held, Sequencer, SequencerLimits
 from consumer.events import OrderedBy, OrderToken
 
@@ -34,11 +34,7 @@ class Item(NamedTuple):
 
 def held_of(item: Item) -> Held:
     """An item in the form in which the sequencer takes it."""
-    held = Held(item.number)
-    held.object_key = key(item.object)
-    held.packed = pack(item.token)
-    held.given = item.token
-    held.event_type = item.type
+    held = placed(Held(item.number), key(item.object), item.token, item.type)
     held.size = item.size
     return held
 

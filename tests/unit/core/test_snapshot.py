@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from harness.places import object_key, place_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.digests import digests_named
-from consumer.core.object_table import Last, ObjectsImage, ObjectTable, object_key
-from consumer.core.place import place_of
+from consumer.core.object_table import Last, ObjectsImage, ObjectTable
 from consumer.core.sections import Section, frame, unframe
 from consumer.core.snapshot import FORMAT, Progress, Snapshot, decode, encode, format_of, new_snapshot
 from consumer.core.table_image import TableImage

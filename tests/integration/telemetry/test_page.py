@@ -53,6 +53,18 @@ async def seen(browser: str, url: str, profile: Path) -> str:
     return page.decode()
 
 
+async def page_of(status: EngineStatus, browser: str, tmp_path: Path) -> str:
+    """What a browser makes of the page that shows a status."""
+    async with AdminServer(
+        "127.0.0.1",
+        0,
+        status=lambda: status,
+        metrics=Metrics(lambda: status),
+        heartbeat=EventLoopHeartbeat(),
+    ) as server:
+        return await seen(browser, f"{server.url}/", tmp_path)
+
+
 async def test_a_browser_shows_partitions_processors_and_outcomes(
     browser, engine_status: Callable[..., EngineStatus], partition_status, tmp_path
 ):
@@ -61,14 +73,7 @@ async def test_a_browser_shows_partitions_processors_and_outcomes(
         outcomes={"handled": 98765, "dead_lettered:bad_time": 12},
         dead_letters=12,
     )
-    async with AdminServer(
-        "127.0.0.1",
-        0,
-        status=lambda: status,
-        metrics=Metrics(lambda: status),
-        heartbeat=EventLoopHeartbeat(),
-    ) as server:
-        page = await seen(browser, f"{server.url}/", tmp_path)
+    page = await page_of(status, browser, tmp_path)
 
     assert '<section id="several" hidden="">' in page
     for shown in (">17<", "4,321", "98,765", "dead lettered: bad time", "inturn dlq list", ">console<"):
@@ -84,14 +89,7 @@ async def test_a_browser_shows_the_workers_where_there_are_several(
         WorkerStatus(worker="2", state="waiting", pid=None, last_end="exit code 70", **known),
     ]
     status = engine_status(partitions=[partition_status("17", worker="1")], workers=workers)
-    async with AdminServer(
-        "127.0.0.1",
-        0,
-        status=lambda: status,
-        metrics=Metrics(lambda: status),
-        heartbeat=EventLoopHeartbeat(),
-    ) as server:
-        page = await seen(browser, f"{server.url}/", tmp_path)
+    page = await page_of(status, browser, tmp_path)
 
     for shown in (">4711<", "signal SIGKILL", ">waiting<", "exit code 70", "81 MB"):
         assert shown in page, shown
@@ -105,14 +103,7 @@ async def test_a_browser_shows_why_inturn_is_not_ready_and_runs_nothing_that_a_n
         ready=False,
         not_ready=["Partition 3 is halted: <img src=x onerror=document.title='smuggled'>"],
     )
-    async with AdminServer(
-        "127.0.0.1",
-        0,
-        status=lambda: status,
-        metrics=Metrics(lambda: status),
-        heartbeat=EventLoopHeartbeat(),
-    ) as server:
-        page = await seen(browser, f"{server.url}/", tmp_path)
+    page = await page_of(status, browser, tmp_path)
 
     assert "Partition 3 is halted: &lt;img" in page
     assert "<title>smuggled" not in page

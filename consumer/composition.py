@@ -27,6 +27,7 @@ from consumer.events import OrderedBy
 from consumer.opening import Origin, open_checkpoints, open_dead_letters, open_source
 from consumer.processor import BatchProcessor, Processor
 from consumer.processor_loading import load_processor
+from consumer.processor_settings import ProcessorSettings
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
@@ -34,7 +35,7 @@ from consumer.runtime.lanes import processor_of
 from consumer.runtime.lease import FENCE_AFTER_S
 from consumer.runtime.lifecycle import run_engine
 from consumer.runtime.signals import end_process, stop_signals
-from consumer.settings import CatalogueRule, OrderRule, ProcessorSettings, Settings
+from consumer.settings import CatalogueRule, OrderRule, Settings
 from consumer.sources import Source
 from consumer.status import EngineStatus
 from consumer.stores import DeadLetterStore, InspectableStore

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from consumer.errors import BadData
+from consumer.fields import field
 from consumer.reasons import Reason as Reason  # noqa: PLC0414 - everybody else finds it here
 from consumer.strict_json import DEPTH_MAX, StrictJsonError, loads
 
@@ -158,7 +159,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def data(self) -> Any:
-        """The decoded payload. Read its keys with `consumer.core.catalogue.field`: their case is not stable.
+        """The decoded payload. Read its keys with `field`: their case is not stable.
 
         Raises `BadData` for what shows only now: a key that stands twice in one object within it. Everything
         else that is refused was refused before there was an event (`consumer.core.plain` says what).
@@ -173,6 +174,13 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
             raise BadData(error.reason, str(error)) from None
         force_setattr(self, "content", data)
         return data
+
+    def field(self, *path: str) -> Any:
+        """A value in `data`, without regard to the case of the keys; None if it is not there.
+
+        Raises `BadData`, as `data` does.
+        """
+        return field(self.data, *path)
 
     @property
     def original(self) -> bytes:
@@ -251,3 +259,5 @@ class DeadLetter(msgspec.Struct, frozen=True):
     event_type: str = ""
     topic: str = ""
     subject: str = ""
+    object_path: str = ""
+    """With `topic`, the object: letters of one object and processor are redriven in their order."""

@@ -8,10 +8,14 @@ after a crash or a lost acknowledgement, and then with the same idempotency key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from consumer.events import Event
+
+INTERNAL = "Inturn."
+"""How the types of events begin that processors and rules of ours emit. Only a processor that names such a
+type gets them: ``*`` does not."""
 
 
 class Retry(Exception):
@@ -26,10 +30,21 @@ class Reject(Exception):
     """Raised by a processor for an event that no further attempt can help: dead letter."""
 
 
+class Emission(NamedTuple):
+    """An internal event that a processor asks for."""
+
+    cause: Event
+    type: str
+    """Begins with `INTERNAL`."""
+    subject: str
+    data: Mapping[str, Any]
+    """What JSON can hold."""
+
+
 class Context:
     """What a processor is told besides the event."""
 
-    __slots__ = ("_key_of", "attempt", "epoch", "events", "processor", "replay_id")
+    __slots__ = ("_key_of", "attempt", "emitted", "epoch", "events", "processor", "replay_id")
 
     def __init__(
         self,
@@ -50,7 +65,23 @@ class Context:
         self.epoch = epoch
         """Rises by one with every owner of the partition; 0: nobody counts. A receiver that remembers the
         highest one of a partition can refuse what an older owner, frozen half-way, still sends."""
+        self.emitted: list[Emission] = []
+        """What is emitted if this attempt succeeds."""
         self._key_of = key_of
+
+    def emit(self, type_: str, subject: str, data: Mapping[str, Any], *, cause: Event | None = None) -> None:
+        """Have an internal event given to the processors that name its type, once this attempt has succeeded.
+
+        It is stored with the outcome of `cause` (default: the first event), so it is neither lost nor emitted
+        twice by a crash. Raises `ValueError` for a type that does not begin with `INTERNAL`, and for a cause
+        that is internal itself: there are no chains.
+        """
+        cause = cause or self.events[0]
+        if not type_.startswith(INTERNAL):
+            raise ValueError(f"The type of an internal event begins with {INTERNAL}; {type_} does not.")
+        if cause.type.startswith(INTERNAL):
+            raise ValueError("What is emitted for an internal event would never end: there are no chains.")
+        self.emitted.append(Emission(cause, type_, subject, data))
 
     @property
     def idempotency_key(self) -> str:
@@ -86,3 +117,14 @@ class Resource(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; called once, after the last attempt has ended."""
+
+
+@runtime_checkable
+class Previewer(Protocol):
+    """A processor that can say what it would do; `inturn test` and dry runs ask it."""
+
+    def preview(self, event: Event, context: Context) -> Mapping[str, Any] | None:
+        """What handling the event would do, as JSON values and without secrets; nothing goes out.
+
+        None: nothing would be done. May raise `Reject`, as handling would.
+        """

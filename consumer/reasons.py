@@ -34,3 +34,5 @@ class Reason(StrEnum):
     # dead-lettered by a processor
     REJECTED = "rejected"
     RETRIES_SPENT = "retries_spent"
+    PARKED = "parked"
+    """An earlier event of the object was put aside by the same processor, and the order is to be kept."""

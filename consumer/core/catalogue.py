@@ -6,11 +6,12 @@ events carry neither sequencer nor etag today; whatever carries a sequencer is o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from consumer.core.times import parse_time
 from consumer.events import ObjectId, OrderedBy, OrderToken
+from consumer.fields import field as field  # noqa: PLC0414 - the rules below are made with it
 
 
 class Reading(NamedTuple):
@@ -80,30 +81,6 @@ class Family(NamedTuple):
     """What names the object within its topic; where it finds nothing, the subject does."""
     order: tuple[Rule, ...]
     """The first rule that gives a token wins; after the last one, arrival does."""
-
-
-def field(data: Any, *path: str) -> Any:
-    """Read a value from event data, without regard to the case of the keys; None if it is not there.
-
-    Azure writes ``modelName`` and ``ModelName``, sometimes within one event.
-    """
-    for name in path:
-        if not isinstance(data, (dict, Mapping)):  # what it nearly always is comes first: that is fast
-            return None
-        if name in data:
-            data = data[name]
-            continue
-        data = _folded(data, name.casefold())
-    return data
-
-
-def _folded(data: Mapping[str, Any], name: str) -> Any:
-    length = len(name)
-    for key in data:
-        # Most keys are told apart by their length, which only folding letters beyond ASCII changes.
-        if (len(key) == length or not key.isascii()) and key.casefold() == name:
-            return data[key]
-    return None
 
 
 _DIGITS_MAX = 18

@@ -35,7 +35,7 @@ class Layout:
     def __init__(self, plan: TypePlan, keys: tuple[str, ...]) -> None:
         folded: dict[str, str] = {}
         for key in keys:
-            folded.setdefault(key.casefold(), key)  # the first one counts, as in `catalogue.field`
+            folded.setdefault(key.casefold(), key)  # the first one counts, as in `consumer.fields.field`
         self.etag = _key("etag", keys, folded)
         self.sequencer = _key("sequencer", keys, folded)
         self.object = _key(plan.object_rule.path[0], keys, folded) if plan.object_rule.path else None

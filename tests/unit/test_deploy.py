@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from consumer.config_file import load_settings
-from consumer.settings import BlobState, EventHubSource, ProcessorSettings
+from consumer.processor_settings import ProcessorSettings
+from consumer.settings import BlobState, EventHubSource
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -126,6 +126,7 @@ def test_every_reason_of_decoding_is_in_the_table() -> None:
         Reason.SPOOFED_TYPE,
         Reason.REJECTED,
         Reason.RETRIES_SPENT,
+        Reason.PARKED,
     }
 
     assert {reason for _, reason in BAD_BODIES.values()} == set(Reason) - other

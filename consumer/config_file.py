@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,15 +39,25 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
 
 def read_configuration(path: Path, env: Mapping[str, str]) -> Configuration:
     """Like `load_settings`, and tells where settings come from."""
-    text = _read_text(path)
-    try:
-        document = Document(text, env)
-    except SyntaxFlaw as error:
-        raise ConfigurationError(_sentence(path, error.flaw)) from None
+    document = read_document(path, env)
     settings, flaws = _validate(document, path.absolute().parent)
     if settings is None or flaws:
-        raise ConfigurationError(*(_sentence(path, flaw) for flaw in _in_order(flaws)))
+        raise refusal(path, flaws)
     return Configuration(settings, document)
+
+
+def read_document(path: Path, env: Mapping[str, str]) -> Document:
+    """Read a YAML file; flaws are in the document. Raises `ConfigurationError` if it is no YAML at all."""
+    try:
+        return Document(_read_text(path), env)
+    except SyntaxFlaw as error:
+        raise refusal(path, [error.flaw]) from None
+
+
+def refusal(path: Path, flaws: Iterable[Flaw]) -> ConfigurationError:
+    """The error that tells all flaws of a file, in the order of their places."""
+    in_order = sorted(dict.fromkeys(flaws), key=lambda flaw: (flaw.place, len(flaw.way)))
+    return ConfigurationError(*(_sentence(path, flaw) for flaw in in_order))
 
 
 def _read_text(path: Path) -> str:
@@ -69,7 +79,7 @@ def _read_text(path: Path) -> str:
         before = content[: error.start]
         column = error.start - (before.rfind(b"\n") + 1) + 1
         flaw = Flaw(Place(before.count(b"\n") + 1, column), (), "this is not UTF-8")
-        raise ConfigurationError(_sentence(path, flaw)) from None
+        raise refusal(path, [flaw]) from None
 
 
 def _validate(document: Document, folder: Path) -> tuple[Settings | None, list[Flaw]]:
@@ -77,12 +87,12 @@ def _validate(document: Document, folder: Path) -> tuple[Settings | None, list[F
     if not isinstance(document.value, dict):
         return None, flaws or [Flaw(Place(1, 1), (), "should be a mapping (key: value)")]
     data = _without_nulls(document.value)
-    flaws += _at_places(document, _prepare_processors(data, folder))
+    flaws += at_places(document, _prepare_processors(data, folder))
     try:
         settings = resolve_paths(Settings.model_validate(data), folder)
     except ValidationError as error:
-        return None, flaws + list(_at_places(document, findings_of(error, Settings, data)))
-    flaws += _at_places(document, _secret_findings(settings, data))
+        return None, flaws + list(at_places(document, findings_of(error, Settings, data)))
+    flaws += at_places(document, _secret_findings(settings, data))
     return settings, flaws
 
 
@@ -164,7 +174,8 @@ def _resolved(value: Any, folder: Path) -> Any:
     return value
 
 
-def _at_places(document: Document, findings: Iterator[tuple[Way, str]]) -> Iterator[Flaw]:
+def at_places(document: Document, findings: Iterable[tuple[Way, str]]) -> Iterator[Flaw]:
+    """Findings about the values of a document, each where it belongs in the file."""
     spoilt = {flaw.way for flaw in document.flaws}
     for way, message in findings:
         if way in spoilt:
@@ -176,10 +187,6 @@ def _at_places(document: Document, findings: Iterator[tuple[Way, str]]) -> Itera
         else:
             place = document.place_of_value(way)
         yield Flaw(place, way, message)
-
-
-def _in_order(flaws: list[Flaw]) -> list[Flaw]:
-    return sorted(dict.fromkeys(flaws), key=lambda flaw: (flaw.place, len(flaw.way)))
 
 
 def _sentence(path: Path, flaw: Flaw) -> str:

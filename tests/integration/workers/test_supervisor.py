@@ -46,8 +46,11 @@ else:
     signal.signal(signal.SIGTERM, stopped)
 if conduct.startswith("exit"):
     sys.exit(int(conduct[4:]))
+(folder / f"listens-{worker}").touch()
 if conduct == "dies once" and is_first:
     answer(3)
+    while not all((folder / f"listens-{each.name[7:]}").exists() for each in folder.glob("starts-*")):
+        answer(1)  # the others are not to be asked to stop before they can hear it
     os.kill(os.getpid(), signal.SIGKILL)
 if conduct == "hangs once" and is_first:
     answer(3)

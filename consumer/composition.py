@@ -161,10 +161,10 @@ def running_processor(settings: ProcessorSettings, group: str) -> RunningProcess
     )
 
 
-def admission_of(settings: Settings) -> Admission:
-    """The gate: topics and types."""
-    topics = settings.admission.topics
-    return Admission(None if topics == "any" else topics, settings.admitted_types)
+def admission_of(settings: Settings, also: Iterable[str] = ()) -> Admission:
+    """The gate: topics and types; `also` are further types."""
+    topics, types = settings.admission.topics, settings.admitted_types
+    return Admission(None if topics == "any" else topics, None if types is None else (*types, *also))
 
 
 def catalogue_of(settings: Settings) -> Catalogue:

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Read the source and hand every event to the processors, until stopped.",
     "demo": "Watch 20,000 events go all the way on this machine, the truth beside every number.",
     "check": "Check the configuration, and with --deep the hub and the stores.",
+    "test": "Send sample events through the configured pipeline, and compare what comes of them.",
     "config": "Look at the configuration, or begin one.",
     "status": "Show what a running inturn is doing.",
     "replay": "Hand a stretch of the log to the processors once more, beside the live consumer.",

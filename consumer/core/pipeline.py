@@ -23,15 +23,15 @@ from consumer.core.admission import Admission
 from consumer.core.arrivals import Arrivals
 from consumer.core.catalogue import Catalogue
 from consumer.core.checkpoint import CheckpointTracker, Slot
-from consumer.core.decode import Rejection
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.digests import digests_named
-from consumer.core.effects import Effect, Letter, Pause, Resume, StoreCheckpoint, WakeAt
+from consumer.core.effects import Effect, Pause, Resume, StoreCheckpoint, WakeAt
 from consumer.core.endings import Endings
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
 from consumer.core.outbox import Outbox
 from consumer.core.policy import Counts, PipelinePolicy
 from consumer.core.release_order import ReleaseOrder
+from consumer.core.resolution import Resolution
 from consumer.core.sequencer import Sequencer
 from consumer.core.snapshot import Snapshot
 from consumer.core.state import Acks, dump_state, restore_released
@@ -78,6 +78,8 @@ class Pipeline:
         self._released = ReleaseOrder(restore_released(snapshot))
         ends = self.counts, self.tracker, self._flights, self.deduplicator, self._released, self._storing
         self._endings = Endings(*ends)
+        then = self._outbox, self._storing, self._endings, self._flights, self.stale_skipped
+        self._resolution = Resolution(*then)
 
     # What can happen.
 
@@ -87,11 +89,11 @@ class Pipeline:
             case stimuli.Received():
                 self._receive(stimulus.batch, stimulus.now_ms)
             case stimuli.Handled():
-                self._handled(stimulus.processor, stimulus.tickets)
+                self._resolution.handled(stimulus.processor, stimulus.tickets)
             case stimuli.Resolved():
-                self._resolve(stimulus.results)
+                self._resolution.resolve(stimulus.results)
             case stimuli.DeadLettered():
-                self._put_aside(stimulus.letters)
+                self._resolution.put_aside(stimulus.letters)
             case stimuli.Ticked():
                 self._tick(stimulus.now_ms, may_follow=stimulus.is_caught_up)
             case stimuli.Stored(ok, now_ms, took_ms):
@@ -198,13 +200,13 @@ class Pipeline:
         if event is None:
             rejection = flight.rejection
             assert rejection is not None
-            self._reject(flight, rejection, rejection.reason, rejection.error)
+            self._resolution.reject(flight, rejection, rejection.reason, rejection.error)
             return
         assert verdict is not None
         if verdict.outcome is Outcome.IGNORED:
             self._endings.end(flight, Outcome.IGNORED, verdict.reason)
         else:
-            self._reject(flight, event, verdict.reason, verdict.error)
+            self._resolution.reject(flight, event, verdict.reason, verdict.error)
 
     def _is_first(self, flight: Flight) -> bool:
         """Whether the event is not a duplicate; a duplicate of one in flight waits for it."""
@@ -293,56 +295,6 @@ class Pipeline:
         for flight in ready:
             assert flight.event is not None
             self._outbox.dispatch(flight, flight.event, flight.in_turn)
-
-    # Resolution.
-
-    def _resolve(self, results: list[stimuli.Result]) -> None:
-        for flight, processor, verdict, reason, error, attempts in results:
-            assert flight.pending >> processor & 1, "resolved by a processor that was done"
-            if verdict is stimuli.Verdict.FAILED:
-                assert flight.event is not None
-                assert reason is not None
-                flight.dead = reason
-                self._outbox.put_aside(Letter(flight, processor, flight.event, reason, error, attempts))
-                continue
-            if verdict is stimuli.Verdict.HANDLED:
-                flight.handled = True
-            else:
-                flight.is_stale = True
-                self.stale_skipped[processor] += 1
-            self._done_by(flight, processor)
-
-    def _handled(self, processor: int, flights: list[Flight]) -> None:
-        self._storing.is_dirty = True
-        self._outbox.done(processor, len(flights))
-        others = ~(1 << processor)
-        for flight in flights:
-            flight.handled = True
-            flight.pending &= others
-            if not flight.pending:
-                self._endings.complete(flight)
-
-    def _put_aside(self, letters: list[tuple[Flight, int]]) -> None:
-        self._outbox.stored(len(letters))
-        for flight, processor in letters:
-            if processor < 0:
-                self._endings.complete(flight)
-                continue
-            flight.has_letter = True
-            self._storing.wait_for(flight, processor)
-            self._done_by(flight, processor)
-
-    def _done_by(self, flight: Flight, processor: int) -> None:
-        self._storing.is_dirty = True
-        self._outbox.done(processor, 1)
-        flight.pending &= ~(1 << processor)
-        if not flight.pending:
-            self._endings.complete(flight)
-
-    def _reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:
-        flight.dead = reason
-        self._flights.add(flight)
-        self._outbox.put_aside(Letter(flight, -1, subject, reason, error, 0))
 
     # Time, storing, limits.
 

@@ -1,0 +1,83 @@
+"""What becomes of an event that processors are done with, one way or another."""
+
+from __future__ import annotations
+
+from consumer.core import stimuli
+from consumer.core.decode import Rejection
+from consumer.core.effects import Letter
+from consumer.core.endings import Endings
+from consumer.core.flights import Flight, FlightTable
+from consumer.core.outbox import Outbox
+from consumer.core.storing import Storing
+from consumer.events import Event, Reason
+
+
+class Resolution:
+    """Takes results and stored dead letters, and ends events that nobody is left to be done with."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        storing: Storing,
+        endings: Endings,
+        flights: FlightTable,
+        stale_skipped: list[int],
+    ) -> None:
+        """`stale_skipped` counts by processor, and is added to."""
+        self._outbox = outbox
+        self._storing = storing
+        self._endings = endings
+        self._flights = flights
+        self._stale_skipped = stale_skipped
+
+    def handled(self, processor: int, flights: list[Flight]) -> None:
+        """One processor handled a chunk of events."""
+        self._storing.is_dirty = True
+        self._outbox.done(processor, len(flights))
+        others = ~(1 << processor)
+        for flight in flights:
+            flight.handled = True
+            flight.pending &= others
+            if not flight.pending:
+                self._endings.complete(flight)
+
+    def resolve(self, results: list[stimuli.Result]) -> None:
+        """Processors are done with events: what failed goes to the dead letters first."""
+        for flight, processor, verdict, reason, error, attempts in results:
+            assert flight.pending >> processor & 1, "resolved by a processor that was done"
+            if verdict is stimuli.Verdict.FAILED:
+                assert flight.event is not None
+                assert reason is not None
+                flight.dead = reason
+                self._outbox.put_aside(Letter(flight, processor, flight.event, reason, error, attempts))
+                continue
+            if verdict is stimuli.Verdict.HANDLED:
+                flight.handled = True
+            else:
+                flight.is_stale = True
+                self._stale_skipped[processor] += 1
+            self._done_by(flight, processor)
+
+    def reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:
+        """Send what no processor is to see to the dead letters."""
+        flight.dead = reason
+        self._flights.add(flight)
+        self._outbox.put_aside(Letter(flight, -1, subject, reason, error, 0))
+
+    def put_aside(self, letters: list[tuple[Flight, int]]) -> None:
+        """Dead letters are stored durably."""
+        self._outbox.stored(len(letters))
+        for flight, processor in letters:
+            if processor < 0:
+                self._endings.complete(flight)
+                continue
+            flight.has_letter = True
+            self._storing.wait_for(flight, processor)
+            self._done_by(flight, processor)
+
+    def _done_by(self, flight: Flight, processor: int) -> None:
+        self._storing.is_dirty = True
+        self._outbox.done(processor, 1)
+        flight.pending &= ~(1 << processor)
+        if not flight.pending:
+            self._endings.complete(flight)

@@ -14,6 +14,8 @@ class Reason(StrEnum):
     TOPIC = "topic"
     TYPE = "type"
     CONTROL = "control"
+    FILTER = "filter"
+    """Its type is wanted, and the filters of all who want it refuse it."""
     # dead-lettered by decoding
     TOO_LARGE = "too_large"
     TOO_DEEP = "too_deep"

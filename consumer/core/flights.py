@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -39,6 +39,8 @@ class ProcessorPlan:
     delivers_stale: bool = False
     queue_max: int = 1_000
     """Events dispatched and not resolved; at this the source is paused."""
+    matches: Callable[[Event], bool] | None = None
+    """Its filter (`consumer.core.filters`): False keeps an event from it. None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)

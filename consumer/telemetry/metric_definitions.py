@@ -79,7 +79,7 @@ def _worker(
 PARTITION_STATES = ("reading", "paused", "draining", "halted")
 ENGINE_STATES = ("starting", "running", "draining", "stopped")
 
-_IGNORED = (Reason.TOPIC, Reason.TYPE, Reason.CONTROL)
+_IGNORED = (Reason.TOPIC, Reason.TYPE, Reason.CONTROL, Reason.FILTER)
 _OUTCOMES: dict[str, tuple[str, ...]] = {
     **{outcome.value: (outcome.value, "") for outcome in (Outcome.HANDLED, Outcome.DUPLICATE, Outcome.STALE)},
     **{f"{Outcome.IGNORED}:{reason}": (Outcome.IGNORED.value, reason.value) for reason in _IGNORED},
@@ -94,7 +94,7 @@ EVENTS: Breakdown[EngineStatus] = Breakdown(
     "inturn_events_total",
     ("outcome", "reason"),
     "Events by the outcome they reached. handled is the work done; a rising dead_lettered wants "
-    "`inturn dlq list`; ignored that you did not expect wants a look at `topics` and `types`.",
+    "`inturn dlq list`; ignored that you did not expect wants a look at `topics`, `types` and filters.",
     lambda e: e.outcomes,
     _OUTCOMES,
     ("other", "other"),

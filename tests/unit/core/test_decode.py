@@ -123,6 +123,7 @@ def test_every_reason_of_decoding_is_in_the_table() -> None:
         Reason.TOPIC,
         Reason.TYPE,
         Reason.CONTROL,
+        Reason.FILTER,
         Reason.SPOOFED_TYPE,
         Reason.REJECTED,
         Reason.RETRIES_SPENT,

@@ -25,7 +25,7 @@ from consumer.events import Event, ObjectId, OrderedBy, OrderToken, Position, Sc
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
 
-pytest_plugins = ["harness.figures"]
+pytest_plugins = ["harness.figures", "harness.kafka"]
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

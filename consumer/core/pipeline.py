@@ -27,6 +27,7 @@ from consumer.core.deduplicator import Deduplicator
 from consumer.core.digests import digests_named
 from consumer.core.effects import Effect, Pause, Resume, StoreCheckpoint, WakeAt
 from consumer.core.endings import Endings
+from consumer.core.filter_sieve import Sieve
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
 from consumer.core.outbox import Outbox
 from consumer.core.policy import Counts, PipelinePolicy
@@ -67,6 +68,7 @@ class Pipeline:
         digests = digests_named(snapshot.digests)
         self._arrivals = Arrivals(catalogue, admission, Router(processors), digests)
         self._delivers_stale = sum(1 << i for i, plan in enumerate(processors) if plan.delivers_stale)
+        self.sieve = Sieve(processors)
         self._flights = FlightTable()
         self._outbox = Outbox(processors)
         self._storing = Storing(policy)
@@ -174,6 +176,10 @@ class Pipeline:
             counts.unkeyed += 1
         if not self._is_first(flight):
             return
+        wanted = flight.on_arrival | flight.in_turn
+        if wanted & self.sieve.mask and not self.sieve.sift(flight, event):
+            self._refuse(flight)
+            return
         flight.routed = flight.pending = flight.on_arrival | flight.in_turn
         acked = self._acks.restore(flight)
         if acked:
@@ -185,7 +191,7 @@ class Pipeline:
             if acked:
                 self._endings.complete(flight)
             else:
-                self._endings.end(flight, Outcome.IGNORED, Reason.TYPE)
+                self._endings.end(flight, Outcome.IGNORED, Reason.FILTER if wanted else Reason.TYPE)
             return
         counts.ordered_by_code[flight.packed[0]] += 1
         self._flights.add(flight)

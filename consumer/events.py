@@ -73,6 +73,9 @@ class RawBatch(msgspec.Struct, frozen=True, gc=False):
     """The application properties of the message at an index, decoded only when asked for."""
     newest_sequence_number: int | None = None
     """The newest event in the partition as far as the source knows, for the lag."""
+    watermarks_ms: list[int] | None = None
+    """How far log time is at each message, where that is not the highest enqueued time so far: several logs
+    were brought together, and no event is expected any more that was enqueued earlier in any of them."""
 
     def __len__(self) -> int:
         return len(self.bodies)
@@ -261,3 +264,6 @@ class DeadLetter(msgspec.Struct, frozen=True):
     subject: str = ""
     object_path: str = ""
     """With `topic`, the object: letters of one object and processor are redriven in their order."""
+    partition_key: str | None = None
+    stale: bool = False
+    """A later event of the object was released before this one."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from consumer.events import Checkpoint, DeadLetter, PartitionId
+from consumer.stores.letter_filter import LetterFilter as LetterFilter
 
 
 class StoredState(msgspec.Struct, frozen=True):
@@ -99,8 +100,15 @@ class InspectableStore(CheckpointStore, Protocol):
         """Raise `StoreUnavailable` unless the store can be read and written; leaves nothing behind."""
 
 
+COUNTED_MAX = 50_000
+"""Letters that are counted at most: in blobs, counting is a listing, of ten requests then."""
+
+
 class DeadLetterStore(Protocol):
     """Keeps dead letters until somebody looks at them."""
+
+    is_indexed: bool
+    """Whether `count` and `holds` are cheap enough to be asked every few seconds by every replica."""
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters durably; one with a key that is there already changes nothing.
@@ -108,11 +116,40 @@ class DeadLetterStore(Protocol):
         Raises `StoreUnavailable`; then any part of `letters` may have been kept, and all are put again.
         """
 
-    def letters(self, *, limit: int = 1_000) -> AsyncIterator[DeadLetter]:
-        """The letters, oldest first. Raises `StoreUnavailable`."""
+    async def replace(self, letter: DeadLetter) -> bool:
+        """Write a letter anew that is there under its key; False, and nothing is written, if it is not.
 
-    async def count(self) -> int:
-        """How many letters there are. Raises `StoreUnavailable`."""
+        Its age and its place among the others stay. Raises `StoreUnavailable`.
+        """
+
+    def letters(self, *, limit: int = 1_000, where: LetterFilter | None = None) -> AsyncIterator[DeadLetter]:
+        """The letters that are meant (None: all), oldest first. Raises `StoreUnavailable`."""
+
+    async def count(self, where: LetterFilter | None = None) -> int:
+        """How many letters are meant; `COUNTED_MAX` means so many or more. Raises `StoreUnavailable`."""
+
+    async def remove(self, letters: Sequence[DeadLetter]) -> int:
+        """Forget letters; gives how many were there. Raises `StoreUnavailable`."""
+
+    async def holds(self, partition: PartitionId, processor: str, topic: str, object_path: str) -> bool:
+        """Whether there is a letter of a processor and an object, from any partition of the consumer group.
+
+        Answers what is stored, in one small request, unless the store is not `is_indexed`. Letters that were
+        put aside before their object was written down are not found. Raises `StoreUnavailable`.
+        """
+
+    async def claim(self, owner: str, lasts_s: int) -> bool:
+        """Take, or renew, the one right to redrive what is in the store, for 15 to 60 seconds.
+
+        `owner` is a UUID. False: another has it. A store that cannot keep anybody from it says True to all,
+        which only one that is not `is_indexed` may. Raises `StoreUnavailable`.
+        """
+
+    async def release(self, owner: str) -> None:
+        """Give the right to redrive back, if `owner` has it. Raises `StoreUnavailable`."""
+
+    async def probe(self) -> None:
+        """Raise `StoreUnavailable` unless the store can be reached."""
 
     async def close(self) -> None:
         """Let go of connections and files."""

@@ -35,6 +35,10 @@ class DeadLetterRecord(msgspec.Struct, frozen=True):
     topic: str
     subject: str
     original: bytes
+    # Since later: a record without them is read as well.
+    object_path: str = ""
+    partition_key: str | None = None
+    stale: bool = False
 
 
 def _writable(text: str) -> str:
@@ -75,6 +79,9 @@ def record_of(letter: DeadLetter) -> DeadLetterRecord:
         topic=_writable(letter.topic),
         subject=_writable(letter.subject),
         original=letter.original,
+        object_path=_writable(letter.object_path),
+        partition_key=None if letter.partition_key is None else _writable(letter.partition_key),
+        stale=letter.stale,
     )
 
 
@@ -95,4 +102,7 @@ def letter_of(record: DeadLetterRecord) -> DeadLetter:
         event_type=record.event_type,
         topic=record.topic,
         subject=record.subject,
+        object_path=record.object_path,
+        partition_key=record.partition_key,
+        stale=record.stale,
     )

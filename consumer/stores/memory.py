@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -11,8 +12,9 @@ from azure.eventhub.aio import CheckpointStore as SdkCheckpointStore
 
 from consumer.errors import FenceLost
 from consumer.events import Checkpoint, DeadLetter, PartitionId
-from consumer.stores import COPIES_MAX, CopyKind, KeptState, StoredState
+from consumer.stores import COPIES_MAX, COUNTED_MAX, CopyKind, KeptState, LetterFilter, StoredState
 from consumer.stores.dead_letter_record import Scope, order_of, scope_of
+from consumer.stores.letter_filter import Line, line_in, line_of
 from consumer.stores.naming import folded, refuse_update
 from consumer.stores.ownership import Ownership, checkpoint_dict, names_of, partition_of
 
@@ -110,26 +112,79 @@ class MemoryStore(SdkCheckpointStore):
 class MemoryDeadLetters:
     """Dead letters of this process."""
 
-    def __init__(self) -> None:
+    is_indexed = True
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        """Seconds since 1970."""
         self._letters: dict[Scope, DeadLetter] = {}
+        self._lines: Counter[Line] = Counter()
+        self._claim = ("", 0.0)
+        """Who may redrive, and until when."""
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters; one that is there already changes nothing."""
         for letter in letters:
-            self._letters.setdefault(scope_of(letter), letter)
+            if scope_of(letter) not in self._letters:
+                self._set(letter)
 
-    async def letters(self, *, limit: int = 1_000) -> AsyncIterator[DeadLetter]:
-        """The letters, oldest first."""
-        for letter in sorted(self._letters.values(), key=order_of)[:limit]:
+    async def replace(self, letter: DeadLetter) -> bool:
+        """Write a letter anew that is there."""
+        if not self._drop(letter):
+            return False
+        self._set(letter)
+        return True
+
+    async def letters(
+        self, *, limit: int = 1_000, where: LetterFilter | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        """The letters that are meant, oldest first."""
+        meant = (letter for letter in self._letters.values() if where is None or where.matches(letter))
+        for letter in sorted(meant, key=order_of)[:limit]:
             yield letter
 
-    async def count(self) -> int:
-        """How many letters there are."""
-        return len(self._letters)
+    async def count(self, where: LetterFilter | None = None) -> int:
+        """How many letters are meant."""
+        meant = sum(where is None or where.matches(letter) for letter in self._letters.values())
+        return min(meant, COUNTED_MAX)
 
     async def remove(self, letters: Sequence[DeadLetter]) -> int:
         """Forget letters; gives how many were there."""
-        return sum(self._letters.pop(scope_of(letter), None) is not None for letter in letters)
+        return sum(map(self._drop, letters))
+
+    async def holds(self, partition: PartitionId, processor: str, topic: str, object_path: str) -> bool:
+        """Whether there is a letter of a processor and an object."""
+        return self._lines[line_in(partition, processor, topic, object_path)] > 0
+
+    async def claim(self, owner: str, lasts_s: int) -> bool:
+        """Take, or renew, the right to redrive."""
+        if self._claim[0] not in {"", owner} and self._clock() < self._claim[1]:
+            return False
+        self._claim = (owner, self._clock() + lasts_s)
+        return True
+
+    async def release(self, owner: str) -> None:
+        """Give the right to redrive back."""
+        if self._claim[0] == owner:
+            self._claim = ("", 0.0)
+
+    async def probe(self) -> None:
+        """Memory can always be written."""
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+    def _set(self, letter: DeadLetter) -> None:
+        self._letters[scope_of(letter)] = letter
+        line = line_of(letter)
+        if line is not None:
+            self._lines[line] += 1
+
+    def _drop(self, letter: DeadLetter) -> bool:
+        kept = self._letters.pop(scope_of(letter), None)
+        line = None if kept is None else line_of(kept)
+        if line is not None:
+            self._lines[line] -= 1
+            if not self._lines[line]:
+                del self._lines[line]
+        return kept is not None

@@ -59,9 +59,22 @@ CREATE TABLE IF NOT EXISTS kept_states (
     sequence_number INTEGER NOT NULL, offset TEXT NOT NULL, snapshot BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS kept_states_of_a_partition
-    ON kept_states (namespace, hub, consumer_group, partition)
+    ON kept_states (namespace, hub, consumer_group, partition);
+CREATE TABLE IF NOT EXISTS redrive_claims (
+    id INTEGER PRIMARY KEY CHECK (id = 1), owner TEXT NOT NULL, until_ms INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS dead_letters_in_line
+    ON dead_letters (line, namespace, hub, consumer_group, dead_lettered_at_ms)
 """
 """What a file of an earlier version of inturn lacks, and does not mind."""
+
+_LATER_COLUMNS = {
+    "object_path": "ALTER TABLE dead_letters ADD COLUMN object_path TEXT NOT NULL DEFAULT ''",
+    "partition_key": "ALTER TABLE dead_letters ADD COLUMN partition_key TEXT",
+    "stale": "ALTER TABLE dead_letters ADD COLUMN stale INTEGER NOT NULL DEFAULT 0",
+    "line": "ALTER TABLE dead_letters ADD COLUMN line TEXT NOT NULL DEFAULT ''",
+}
+"""Columns that dead letters got later. An earlier inturn can go on with the file: each has a default."""
 
 _UNREADABLE = {
     sqlite3.SQLITE_CORRUPT: "it is damaged",
@@ -190,6 +203,10 @@ class SqliteFile:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            present = {row[1] for row in connection.execute("PRAGMA table_info(dead_letters)")}
+            for column, statement in _LATER_COLUMNS.items():
+                if column not in present:
+                    connection.execute(statement)
             for statement in _LATER_SCHEMA.split(";"):
                 connection.execute(statement)
             connection.execute("COMMIT")

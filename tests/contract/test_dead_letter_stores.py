@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+
 import msgspec
 import pytest
 
 from consumer.events import DeadLetter, PartitionId, Position, Reason
+from consumer.stores import LetterFilter
+from consumer.stores.letter_filter import line_of
 
 PARTITION = PartitionId("contoso.servicebus.windows.net", "Models", "$Default", "0")
 
@@ -26,6 +30,8 @@ def letter(key: str = "key", at_ms: int = 1_700_000_000_000, sequence_number: in
         "event_type": "Microsoft.MachineLearningServices.ModelRegistered",
         "topic": "/subscriptions/x/workspaces/y",
         "subject": "models/Größe:3",
+        "object_path": "models/Größe",
+        "partition_key": "models/Größe",
     }
     return DeadLetter(**{**fields, **other})
 
@@ -117,3 +123,164 @@ async def test_a_removed_letter_can_be_put_again(open_dead_letters):
     again = msgspec.structs.replace(letter(), attempts=9)
     await store.put([again])
     assert await kept(store) == [again]
+
+
+async def test_everything_that_a_redrive_needs_comes_back(open_dead_letters):
+    whole = letter(stale=True, partition_key=None, object_path="models/ü/1")
+    await open_dead_letters().put([whole])
+    assert await kept(open_dead_letters()) == [whole]
+
+
+async def test_a_letter_written_anew_keeps_its_place(open_dead_letters):
+    store = open_dead_letters()
+    await store.put([letter("a", 1), letter("b", 2), letter("c", 3)])
+    renewed = letter("b", 2, reason=Reason.REJECTED, error="No model of ours.", attempts=8)
+
+    assert await store.replace(renewed)
+
+    assert await kept(open_dead_letters()) == [letter("a", 1), renewed, letter("c", 3)]
+    assert await store.count(LetterFilter(reasons=(Reason.REJECTED,))) == 1
+
+
+async def test_a_letter_that_is_gone_is_not_written_anew(open_dead_letters):
+    store = open_dead_letters()
+    await store.put([letter("a")])
+    await store.remove([letter("a")])
+
+    assert not await store.replace(letter("a", attempts=9))
+
+    assert await kept(store) == []
+
+
+async def test_a_letter_whose_object_was_not_known_is_in_its_line_once_it_is_written_anew(open_dead_letters):
+    store = open_dead_letters()
+    await store.put([letter("old", object_path="")])
+    assert not await store.holds(PARTITION, "deploy", letter().topic, letter().object_path)
+
+    assert await store.replace(letter("old"))
+
+    assert await store.holds(PARTITION, "deploy", letter().topic, letter().object_path)
+    assert await kept(store) == [letter("old")]
+    assert await store.remove([letter("old")]) == 1
+    assert await kept(store) == []
+
+
+OTHERS = [
+    letter("other-processor", 10, processor="mail"),
+    letter("other-reason", 20, reason=Reason.PARKED),
+    letter("other-type", 30, event_type="Microsoft.MachineLearningServices.RunCompleted"),
+    letter("other-topic", 40, topic="/subscriptions/z"),
+    letter("other-object", 50, object_path="models/fraud", subject="models/fraud:1"),
+    letter("nobody", 60, processor=None, object_path="", reason=Reason.INVALID_JSON),
+    letter("usual", 70),
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, [each.key for each in OTHERS]),
+        ({"processors": ("mail",)}, ["other-processor"]),
+        ({"processors": ("mail", "gone")}, ["other-processor"]),
+        ({"reasons": (Reason.PARKED, Reason.INVALID_JSON)}, ["other-reason", "nobody"]),
+        ({"since_ms": 60}, ["nobody", "usual"]),
+        ({"until_ms": 30}, ["other-processor", "other-reason"]),
+        ({"since_ms": 20, "until_ms": 31, "reasons": (Reason.PARKED,)}, ["other-reason"]),
+        ({"key": "other-t"}, ["other-type", "other-topic"]),
+        ({"key": "OTHER"}, []),
+        ({"type": "microsoft.machinelearningservices.runcompleted"}, ["other-type"]),
+        ({"type": "Microsoft.*", "key": "us"}, ["usual"]),
+        ({"topic": "/Subscriptions/Z/"}, ["other-topic"]),
+        ({"object": "models/fraud"}, ["other-object"]),
+        ({"object": "models/fraud:1"}, ["other-object"]),
+        ({"object": "models/f*"}, ["other-object"]),
+        ({"line": line_of(letter())}, ["other-reason", "other-type", "usual"]),
+        ({"line": line_of(letter(processor="mail")), "reasons": (Reason.PARKED,)}, []),
+    ],
+    ids=str,
+)
+async def test_a_filter_picks_what_has_everything_that_is_asked_for(open_dead_letters, asked, expected):
+    store = open_dead_letters()
+    await store.put(OTHERS)
+    where = LetterFilter(**asked)
+
+    assert [found.key for found in await kept(store, where=where)] == expected
+    assert await store.count(where) == len(expected)
+    assert [each.key for each in OTHERS if where.matches(each)] == expected
+
+
+async def test_a_limit_counts_only_letters_that_are_meant(open_dead_letters):
+    store = open_dead_letters()
+    await store.put(OTHERS)
+    where = LetterFilter(topic="/subscriptions/x/*")
+
+    found = [each.key for each in await kept(store, where=where, limit=5)]
+
+    assert found == ["other-processor", "other-reason", "other-type", "other-object", "nobody"]
+
+
+async def test_a_store_holds_what_was_put_until_the_last_letter_of_the_line_is_removed(open_dead_letters):
+    store, other = open_dead_letters(), open_dead_letters()
+    here = (PARTITION, "deploy", letter().topic, letter().object_path)
+    assert not await store.holds(*here)
+
+    await store.put([letter("a"), letter("b", reason=Reason.PARKED)])
+    assert await other.holds(*here)
+    await store.remove([letter("a")])
+    assert await other.holds(*here)
+    await store.remove([letter("b")])
+    assert not await other.holds(*here)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_held"),
+    [
+        ({"partition": PARTITION._replace(partition="5")}, True),
+        ({"partition": PARTITION._replace(hub="mOdElS", group="$default")}, True),
+        ({"topic": "/SUBSCRIPTIONS/x/workspaces/Y"}, True),
+        ({"partition": PARTITION._replace(group="$Default~replay-1")}, False),
+        ({"processor": "deploy2"}, False),
+        ({"topic": "/subscriptions/x/workspaces"}, False),
+        ({"object_path": "models/größe"}, False),
+        ({"object_path": ""}, False),
+    ],
+    ids=str,
+)
+async def test_a_line_is_of_one_processor_and_object_in_one_consumer_group(
+    open_dead_letters, changed, is_held
+):
+    store = open_dead_letters()
+    await store.put([letter()])
+    asked = {
+        "partition": PARTITION,
+        "processor": "deploy",
+        "topic": letter().topic,
+        "object_path": letter().object_path,
+    }
+    assert await store.holds(**asked | changed) is is_held
+
+
+async def test_a_line_with_a_lone_surrogate_is_found_again(open_dead_letters):
+    store = open_dead_letters()
+    await store.put([letter(object_path="models/\ud800")])
+    assert await store.holds(PARTITION, "deploy", letter().topic, "models/\ud800")
+
+
+async def test_only_one_may_redrive_at_a_time(open_dead_letters):
+    one, two = str(uuid.uuid4()), str(uuid.uuid4())
+    first, second = open_dead_letters(), open_dead_letters()
+
+    assert await first.claim(one, 15)
+    assert not await second.claim(two, 15)
+    assert await first.claim(one, 15)  # renewed
+    await second.release(two)  # not its own
+    assert not await second.claim(two, 15)
+    await first.release(one)
+    assert await second.claim(two, 15)
+    await second.release(two)
+
+
+async def test_a_store_that_can_be_reached_passes_its_probe(open_dead_letters):
+    store = open_dead_letters()
+    await store.probe()
+    assert await store.count() == 0

@@ -135,7 +135,8 @@ class Pipeline:
     def _receive(self, batch: RawBatch, now_ms: int) -> None:
         self._now_ms = now_ms
         self.watermark.arrived(now_ms)
-        numbers, offsets, times_ms = batch.sequence_numbers, batch.offsets, batch.enqueued_times_ms
+        numbers, offsets = batch.sequence_numbers, batch.offsets
+        times_ms = batch.enqueued_times_ms if batch.watermarks_ms is None else batch.watermarks_ms
         first = self._skip_received(numbers)
         for row, flights in enumerate(self._arrivals.of(batch, first), first):
             number = self.highest_received = numbers[row]
@@ -248,7 +249,8 @@ class Pipeline:
             return
         watermark_ms = self.watermark.time_ms
         assert watermark_ms is not None
-        if not self.sequencer.offer(flight, watermark_ms):
+        # Where the source says how far log time is, an event may be ahead of it, and waits from its own time.
+        if not self.sequencer.offer(flight, max(watermark_ms, flight.enqueued_time_ms)):
             self._stale(flight)
 
     def _let_pass(self, watermark_ms: int) -> None:

@@ -76,9 +76,6 @@ class RawBatch(msgspec.Struct, frozen=True, gc=False):
     watermarks_ms: list[int] | None = None
     """How far log time is at each message, where that is not the highest enqueued time so far: several logs
     were brought together, and no event is expected any more that was enqueued earlier in any of them."""
-    watermarks_ms: list[int] | None = None
-    """How far log time is at each message, where that is not the highest enqueued time so far: several logs
-    were brought together, and no event is expected any more that was enqueued earlier in any of them."""
 
     def __len__(self) -> int:
         return len(self.bodies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,13 @@ class Concern(BaseModel):
         populate_by_name=True,
         use_attribute_docstrings=True,
     )
+
+
+class GapPolicy(Concern):
+    """What to do about events that were removed before they were read."""
+
+    on_gap: Literal["continue", "halt"] = "continue"
+    """continue: count and log them, and go on. halt: wait until an operator has moved the checkpoint."""
 
 
 class Finding(NamedTuple):

@@ -15,8 +15,9 @@ from pydantic import AwareDatetime, Discriminator, Field, Tag, WrapValidator, mo
 from pydantic_core import PydanticCustomError
 
 from consumer.connection_settings import BlobConnection, EventHubConnection
+from consumer.kafka_settings import KafkaSource
 from consumer.processor_settings import ProcessorSettings, Text, TypePattern
-from consumer.setting_rules import WORKERS_MAX, Concern, Finding, refuse, unshared
+from consumer.setting_rules import WORKERS_MAX, Concern, Finding, GapPolicy, refuse, unshared
 
 DataPath = Annotated[str, Field(max_length=256, pattern=r"^data(\.[^.\s]+)+$")]
 
@@ -36,13 +37,6 @@ def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
 
 
 Start = Annotated[Literal["earliest", "latest"] | AwareDatetime, WrapValidator(_place_or_time)]
-
-
-class GapPolicy(Concern):
-    """What to do about events that were removed before they were read."""
-
-    on_gap: Literal["continue", "halt"] = "continue"
-    """continue: count and log them, and go on. halt: wait until an operator has moved the checkpoint."""
 
 
 class EventHubSource(EventHubConnection, GapPolicy):
@@ -142,7 +136,7 @@ class MemoryState(MemoryStore, Checkpointing):
     """State that ends with the process: the next one starts at `source.start` again."""
 
 
-Source = Annotated[EventHubSource | FileSource, Field(discriminator="type")]
+Source = Annotated[EventHubSource | KafkaSource | FileSource, Field(discriminator="type")]
 State = Annotated[SqliteState | BlobState | MemoryState, Field(discriminator="type")]
 DeadLetters = Annotated[SqliteStore | BlobStore | MemoryStore, Field(discriminator="type")]
 
@@ -311,11 +305,13 @@ class Settings(Concern):
     def _check_fence(self) -> Self:
         told, expire_s = self.state.fence_after_s, self.ownership_expires_s
         if told is not None and expire_s is not None and told >= expire_s:
+            is_kafka = isinstance(self.source, KafkaSource)
+            what = "source.session_timeout_s" if is_kafka else "six times source.load_balancing_interval_s"
             refuse(
                 Finding(
                     ("state", "fence_after_s"),
-                    f"fence_after_s ({told:g}) must be less than {expire_s:g}, which is six times "
-                    "source.load_balancing_interval_s: by then others have taken the partitions",
+                    f"fence_after_s ({told:g}) must be less than {expire_s:g}, which is {what}: "
+                    "by then others have taken the partitions",
                 )
             )
         return self
@@ -329,6 +325,8 @@ class Settings(Concern):
     def ownership_expires_s(self) -> float | None:
         """Seconds after which the partitions of a silent replica go to others; None if there are none."""
         source = self.source
+        if isinstance(source, KafkaSource):
+            return source.session_timeout_s
         return source.load_balancing_interval_s * 6 if isinstance(source, EventHubSource) else None
 
     @property

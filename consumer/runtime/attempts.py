@@ -19,8 +19,10 @@ from consumer.core.stimuli import Verdict
 from consumer.errors import BadData
 from consumer.events import Event, Reason
 from consumer.processor import BatchProcessor, Context, Processor, Reject, Retry
+from consumer.runtime.breaker import Patience
 from consumer.runtime.clock import Clock
 from consumer.runtime.deadline import Deadline
+from consumer.runtime.gate import Gate
 from consumer.runtime.lease import Lease
 
 _log = structlog.get_logger("inturn.processor")
@@ -63,6 +65,8 @@ class RunningProcessor:
     """For one attempt; then it is cancelled and counts as failed."""
     observe: Observer = lambda _processor, _result, _seconds, _count: None
     counts: ProcessorCounts = field(default_factory=ProcessorCounts)
+    gate: Gate = field(default_factory=Gate)
+    """Breaker and rate limit, over all partitions; as it comes it has neither."""
 
     @property
     def takes_batches(self) -> bool:
@@ -128,29 +132,55 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
     What a chunk cannot do together costs only the bad event if each is tried alone. Never raises, but for
     being cancelled itself. No attempt begins while the partition may be another owner's.
     """
-    failed = 0
+    gate, attempts, permit = processor.gate, 0, 0
+    patience: Patience | None = None
     while True:
         if not turn.lease.is_valid:
             await turn.lease.hold()
-        fault = await _attempt(processor, events, failed + 1, turn)
+        if not gate.is_calm:
+            permit = await _enter(gate, turn, len(events))
+        attempts += 1
+        try:
+            fault = await _attempt(processor, events, attempts, turn)
+        except asyncio.CancelledError:
+            gate.withdrawn(permit)
+            raise
         if fault is None:
+            if not gate.is_calm:
+                gate.succeeded()
             processor.counts.handled += len(events)
             return HANDLED
-        failed += 1
-        if _is_cancelled() and not fault.is_final:
+        if fault.is_final:
+            gate.withdrawn(permit)
+            break
+        if _is_cancelled():
             # It made a fault of our being cut off: nobody will tell us again, and the event is not to blame.
+            gate.withdrawn(permit)
             raise asyncio.CancelledError
-        wait_s = (
-            None if fault.is_final else processor.retry.wait_s(failed, turn.clock.jitter(), fault.after_s)
-        )
+        patience = patience or Patience(processor.retry.attempts_max)
+        gate.failed(permit, patience, fault.error)
+        wait_s = processor.retry.wait_s(patience.spent, turn.clock.jitter(), fault.after_s)
         if wait_s is None:
             break
         await asyncio.sleep(wait_s)
+        permit = 0
     if len(events) > 1:
         return None
+    if not fault.is_final:
+        gate.gave_up()
     reason = fault.reason or (Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT)
     processor.counts.dead_lettered += 1
-    return Ending(Verdict.FAILED, reason, fault.error, failed)
+    return Ending(Verdict.FAILED, reason, fault.error, attempts)
+
+
+async def _enter(gate: Gate, turn: Turn, count: int) -> int:
+    """Wait until an attempt may begin, by the gate and still by the lease; gives the gate's permit."""
+    while True:
+        permit = await gate.enter(turn.lease.partition, count)
+        if turn.lease.is_valid:
+            return permit
+        gate.withdrawn(permit, unused=count)
+        await turn.lease.hold()
 
 
 async def _attempt(

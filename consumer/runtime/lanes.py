@@ -184,7 +184,7 @@ class Lanes:
             self._recover(lane)
 
     async def _run_chunk(self, lane: Lane) -> None:
-        events, tickets = lane.take(self._processor.chunk_max)
+        events, tickets = lane.take(self._processor.gate.chunk_of(self._processor.chunk_max))
         self._processor.counts.queued -= len(events)
         ending = await run_attempts(self._processor, events, lane.turn)
         if ending is None:

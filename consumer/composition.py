@@ -19,6 +19,7 @@ import consumer
 from consumer.core import catalogue as rules
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue, Family
+from consumer.core.filters import compiled
 from consumer.core.flights import Delivery, ProcessorPlan
 from consumer.core.policy import PipelinePolicy
 from consumer.core.retry import RetryPolicy
@@ -144,6 +145,7 @@ def running_processor(settings: ProcessorSettings, group: str) -> RunningProcess
             delivery=Delivery(settings.delivery),
             delivers_stale=settings.stale == "deliver",
             queue_max=settings.queue_max,
+            matches=None if settings.filter is None else compiled(settings.filter.canonical().filter()),
         ),
         type=settings.type,
         # Loading checks that it can be called or takes batches.

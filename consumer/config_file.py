@@ -93,6 +93,7 @@ def _validate(document: Document, folder: Path) -> tuple[Settings | None, list[F
     except ValidationError as error:
         return None, flaws + list(at_places(document, findings_of(error, Settings, data)))
     flaws += at_places(document, _secret_findings(settings, data))
+    flaws += at_places(document, _filter_findings(settings))
     return settings, flaws
 
 
@@ -149,6 +150,16 @@ def _secret_findings(settings: Settings, data: dict[str, Any]) -> Iterator[tuple
                 section.secret()
             except ConfigurationError as error:
                 yield from (((name, "connection_string_file"), finding) for finding in error.findings)
+
+
+def _filter_findings(settings: Settings) -> Iterator[tuple[Way, str]]:
+    for index, processor in enumerate(settings.processors):
+        if processor.filter is not None and processor.filter.arm_file is not None:
+            try:
+                processor.filter.canonical()
+            except ConfigurationError as error:
+                way = ("processors", index, "filter", "arm_file")
+                yield from ((way, finding) for finding in error.findings)
 
 
 def resolve_paths(model: Model, folder: Path) -> Model:

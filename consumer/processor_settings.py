@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from consumer.filter_settings import FilterSettings
 from consumer.setting_rules import Concern, Finding, refuse
 
 Text = Annotated[str, Field(min_length=1, max_length=1_024)]
@@ -45,6 +46,8 @@ class ProcessorSettings(Concern):
     """A built-in processor, one that an installed package brings, or module:attribute."""
     types: tuple[TypePattern, ...] = Field(default=("*",), min_length=1)
     """The event types it is given; with * at the end the beginning of some. The default is all."""
+    filter: FilterSettings | None = None
+    """What an event has to be like beyond its type, as Event Grid's own filters say it."""
     delivery: Literal["in_turn", "on_arrival", "latest"] = "in_turn"
     """in_turn: in order. on_arrival: at once, in no order. latest: in order, without what is superseded."""
     stale: Literal["skip", "deliver"] = "skip"

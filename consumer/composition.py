@@ -30,11 +30,14 @@ from consumer.processor import BatchProcessor, Processor
 from consumer.processor_loading import load_processor
 from consumer.processor_settings import ProcessorSettings
 from consumer.runtime.attempts import RunningProcessor
+from consumer.runtime.breaker import Breaker, BreakerPolicy
 from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
-from consumer.runtime.lanes import processor_of
+from consumer.runtime.gate import Gate
+from consumer.runtime.lanes import CUT_OFF_S, processor_of
 from consumer.runtime.lease import FENCE_AFTER_S
 from consumer.runtime.lifecycle import run_engine
+from consumer.runtime.rate import RatePolicy, TokenBucket
 from consumer.runtime.signals import end_process, stop_signals
 from consumer.settings import CatalogueRule, OrderRule, Settings
 from consumer.sources import Source
@@ -97,7 +100,7 @@ async def compose(
         if reading is None:
             reading = await stack.enter_async_context(open_source(settings.source, checkpoints))
         source, origin = reading
-        processors = [running_processor(each, origin.group) for each in settings.processors]
+        processors = [running_processor(each, origin.group, clock) for each in settings.processors]
         engine = Engine(
             EngineParts(
                 source=source,
@@ -136,7 +139,9 @@ async def compose(
         yield Application(engine, processors, checkpoints, dead_letters, metrics, heartbeat, watchdog, admin)
 
 
-def running_processor(settings: ProcessorSettings, group: str) -> RunningProcessor:
+def running_processor(
+    settings: ProcessorSettings, group: str, clock: Clock | None = None
+) -> RunningProcessor:
     """Load a processor and give it the policy it is run by. Raises `ConfigurationError`."""
     return RunningProcessor(
         plan=ProcessorPlan(
@@ -146,6 +151,8 @@ def running_processor(settings: ProcessorSettings, group: str) -> RunningProcess
             delivers_stale=settings.stale == "deliver",
             queue_max=settings.queue_max,
             matches=None if settings.filter is None else compiled(settings.filter.canonical().filter()),
+            parks=settings.on_failure_order == "park",
+            parked_max=settings.parked_max,
         ),
         type=settings.type,
         # Loading checks that it can be called or takes batches.
@@ -160,7 +167,22 @@ def running_processor(settings: ProcessorSettings, group: str) -> RunningProcess
         concurrency=settings.concurrency,
         chunk_max=settings.chunk_max,
         deadline_s=settings.deadline_s,
+        gate=gate_of(settings, clock or SystemClock()),
     )
+
+
+def gate_of(settings: ProcessorSettings, clock: Clock) -> Gate:
+    """The breaker and the rate limit of a processor."""
+    told, rate = settings.breaker, settings.rate
+    breaker = bucket = None
+    if told.enabled:
+        # A probe that was cut off at its deadline ends soon after it, or never.
+        probe_max_s = settings.deadline_s + 2 * CUT_OFF_S
+        breaker = Breaker(BreakerPolicy(told.failures, told.open_s, told.open_max_s, probe_max_s))
+    if rate is not None:
+        policy = RatePolicy(rate.events, rate.per_s, rate.burst or rate.events)
+        bucket = TokenBucket(policy, clock.monotonic_s())
+    return Gate(settings.name, clock, breaker, bucket)
 
 
 def admission_of(settings: Settings, also: Iterable[str] = ()) -> Admission:

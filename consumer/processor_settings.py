@@ -37,6 +37,37 @@ class RetrySettings(Concern):
         return self
 
 
+class BreakerSettings(Concern):
+    """When a processor's target is taken for down: then its events wait, and none is given up for that."""
+
+    enabled: bool = True
+    """Whether there is one. Without it, every event spends its attempts on a target that is down."""
+    failures: int = Field(default=5, ge=1, le=1_000)
+    """Failed attempts in a row, of whatever events, that open it. Rejected events do not count."""
+    open_s: float = Field(default=5.0, ge=0.1, le=3_600)
+    """Seconds until one event is tried; doubled whenever that fails."""
+    open_max_s: float = Field(default=60.0, ge=0.1, le=3_600)
+    """No wait is longer, in seconds."""
+
+    @model_validator(mode="after")
+    def _check_waits(self) -> Self:
+        if self.open_max_s < self.open_s:
+            at = "open_max_s" if "open_max_s" in self.model_fields_set else "open_s"
+            refuse(Finding((at,), f"open_max_s ({self.open_max_s:g}) is less than open_s ({self.open_s:g})"))
+        return self
+
+
+class RateSettings(Concern):
+    """How fast a processor may be given events, over all partitions of a process."""
+
+    events: int = Field(ge=1, le=1_000_000)
+    """So many events, counted again at every attempt."""
+    per_s: float = Field(default=1.0, gt=0, le=86_400)
+    """In so many seconds."""
+    burst: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Events that may begin at once after a pause, and the longest chunk. The default is `events`."""
+
+
 class ProcessorSettings(Concern):
     """One processor: what it is, what it is given, and what happens when it fails."""
 
@@ -62,7 +93,18 @@ class ProcessorSettings(Concern):
     """Seconds an attempt may take; then it is cancelled and counts as failed."""
     retry: RetrySettings = RetrySettings()
     """When a failed attempt is made again."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When nothing is attempted for a while, because everything fails."""
+    rate: RateSettings | None = None
+    """How many events it is given in what time; what is beyond that waits. The default is no limit."""
     on_failure: Literal["dead_letter", "block"] = "dead_letter"
     """When attempts are spent. dead_letter: put it aside and go on. block: try for ever, the lane waits."""
+    on_failure_order: Literal["continue", "park"] = "continue"
+    """When an event is put aside. continue: go on with the next one of its object. park: put that aside too.
+
+    Then all later events of the object wait in the dead letters, in order, until they are redriven or purged.
+    """
+    parked_max: int = Field(default=1_000, ge=1, le=100_000)
+    """Objects parked, per partition; at the limit a further failure keeps its lane, and is tried again."""
     options: dict[str, Any] = Field(default_factory=dict, alias="with")
     """The processor's own settings."""

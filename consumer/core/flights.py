@@ -41,6 +41,10 @@ class ProcessorPlan:
     """Events dispatched and not resolved; at this the source is paused."""
     matches: Callable[[Event], bool] | None = None
     """Its filter (`consumer.core.filters`): False keeps an event from it. None: it has none."""
+    parks: bool = False
+    """After an event is put aside, later ones of its object follow it into the dead letters, unattempted."""
+    parked_max: int = 1_000
+    """Objects of which that is so; at this a further failure keeps its lane waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ class Flight(Held):
     released_as: ObjectId | None = None
     """Its object, if any event of that was released before a restart."""
     dead: Reason | None = None
+    parked: int = 0
+    """Processors for which it is on its way into the dead letters behind an earlier one of its object."""
     has_letter: bool = False
     """Whether a processor's failure is in the dead letters already."""
     followers: list[Flight] | None = None

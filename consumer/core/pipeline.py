@@ -30,6 +30,7 @@ from consumer.core.endings import Endings
 from consumer.core.filter_sieve import Sieve
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
 from consumer.core.outbox import Outbox
+from consumer.core.parking import ParkedObjects
 from consumer.core.policy import Counts, PipelinePolicy
 from consumer.core.release_order import ReleaseOrder
 from consumer.core.resolution import Resolution
@@ -80,8 +81,9 @@ class Pipeline:
         self._released = ReleaseOrder(restore_released(snapshot))
         ends = self.counts, self.tracker, self._flights, self.deduplicator, self._released, self._storing
         self._endings = Endings(*ends)
-        then = self._outbox, self._storing, self._endings, self._flights, self.stale_skipped
-        self._resolution = Resolution(*then)
+        self.parked = ParkedObjects(self.processors, snapshot.parked, digests)
+        then = self._outbox, self._storing, self._endings, self._flights
+        self._resolution = Resolution(*then, self.parked, self.processors, self.stale_skipped)
 
     # What can happen.
 
@@ -96,6 +98,8 @@ class Pipeline:
                 self._resolution.resolve(stimulus.results)
             case stimuli.DeadLettered():
                 self._resolution.put_aside(stimulus.letters)
+            case stimuli.LettersLookedFor():
+                self._resolution.look(stimulus.answers)
             case stimuli.Ticked():
                 self._tick(stimulus.now_ms, may_follow=stimulus.is_caught_up)
             case stimuli.Stored(ok, now_ms, took_ms):
@@ -128,7 +132,8 @@ class Pipeline:
         acks = self._acks.dump(self._flights.events())
         kept = self._released, self.sequencer, self.deduplicator
         state = dump_state(self.policy, self.epoch, self.tracker, self._done_above, acks, *kept)
-        return msgspec.structs.replace(state, digests=self._arrivals.digests.name)
+        digests, parked = self._arrivals.digests.name, self.parked.dump()
+        return msgspec.structs.replace(state, digests=digests, parked=parked)
 
     # Received: decode, admit, deduplicate, sequence.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from consumer.core import stimuli
 from consumer.core.decode import Rejection
 from consumer.core.effects import Letter
 from consumer.core.endings import Endings
-from consumer.core.flights import Flight, FlightTable
+from consumer.core.flights import Flight, FlightTable, ProcessorPlan
 from consumer.core.outbox import Outbox
+from consumer.core.parking import Answer, ParkedObjects
 from consumer.core.storing import Storing
 from consumer.events import Event, Reason
 
@@ -21,6 +24,8 @@ class Resolution:
         storing: Storing,
         endings: Endings,
         flights: FlightTable,
+        parked: ParkedObjects,
+        plans: Sequence[ProcessorPlan],
         stale_skipped: list[int],
     ) -> None:
         """`stale_skipped` counts by processor, and is added to."""
@@ -28,6 +33,8 @@ class Resolution:
         self._storing = storing
         self._endings = endings
         self._flights = flights
+        self._parked = parked
+        self._parks = [plan.parks for plan in plans]
         self._stale_skipped = stale_skipped
 
     def handled(self, processor: int, flights: list[Flight]) -> None:
@@ -45,11 +52,15 @@ class Resolution:
         """Processors are done with events: what failed goes to the dead letters first."""
         for flight, processor, verdict, reason, error, attempts in results:
             assert flight.pending >> processor & 1, "resolved by a processor that was done"
-            if verdict is stimuli.Verdict.FAILED:
+            if verdict is stimuli.Verdict.FAILED or verdict is stimuli.Verdict.PARKED:
                 assert flight.event is not None
                 assert reason is not None
                 flight.dead = reason
                 self._outbox.put_aside(Letter(flight, processor, flight.event, reason, error, attempts))
+                if verdict is stimuli.Verdict.PARKED:
+                    self._parked.follows(flight, processor)
+                elif self._parks[processor]:
+                    self._parked.failed(processor)
                 continue
             if verdict is stimuli.Verdict.HANDLED:
                 flight.handled = True
@@ -72,8 +83,15 @@ class Resolution:
                 self._endings.complete(flight)
                 continue
             flight.has_letter = True
-            self._storing.wait_for(flight, processor)
+            # What follows a failure waits until it is stored. What is parked was not decided, it followed.
+            if not self._parks[processor] or self._parked.stored(flight, processor):
+                self._storing.wait_for(flight, processor)
             self._done_by(flight, processor)
+
+    def look(self, answers: Sequence[Answer]) -> None:
+        """The store has said which letters are left: objects without any are not parked any more."""
+        if self._parked.answered(answers):
+            self._storing.is_dirty = True
 
     def _done_by(self, flight: Flight, processor: int) -> None:
         self._storing.is_dirty = True

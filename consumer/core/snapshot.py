@@ -1,11 +1,11 @@
 """What is stored with a checkpoint, and its bytes.
 
-Format 3 is three sections in the frame of `consumer.core.sections`: a head (MessagePack), the objects and
+Format 4 is three sections in the frame of `consumer.core.sections`: a head (MessagePack), the objects and
 the identities, both as the tables hold them in memory. So neither taking a snapshot nor writing or reading it
-does anything for a single object. Formats `FORMAT` and the one before it are readable.
+does anything for a single object. Formats 2 and 3 are readable too: their heads lack what came later.
 
-The tables hold digests, and nothing from which others could be made. Format 3 says which; a state of format 2
-has those of BLAKE2b, and a partition keeps them until its tables are found empty.
+The tables hold digests, and nothing from which others could be made. Since format 3 it is said which; a state
+of format 2 has those of BLAKE2b, and a partition keeps them until its tables are found empty.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from consumer.core.table_image import TableImage, read_table
 from consumer.errors import CorruptState
 from consumer.events import Checkpoint
 
-__all__ = ["FORMAT", "Progress", "Snapshot", "decode", "encode", "format_of", "new_snapshot"]
+__all__ = ["FORMAT", "ParkedObject", "Progress", "Snapshot", "decode", "encode", "format_of", "new_snapshot"]
 
-FORMAT = 3
+FORMAT = 4
 _HEAD, _OBJECTS, _IDENTITIES = 1, 2, 3
 """Kinds of sections."""
 
@@ -43,6 +43,16 @@ class Progress(NamedTuple):
     """It came too late, or a later one was taken instead of it."""
     dead: str | None
     """The `Reason` why one of them has put it aside."""
+
+
+class ParkedObject(NamedTuple):
+    """An object whose later events follow an earlier one into the dead letters, for one processor."""
+
+    processor: str
+    topic: str
+    path: str
+    spot: tuple[int, int]
+    """The sequence number and the index of the event that they wait behind."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -68,6 +78,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     identities: TableImage
     digests: str = XXH3.name
     """The name of the `consumer.core.digests` in both tables."""
+    parked: list[ParkedObject] = []
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -87,6 +98,8 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     """By key: the value of the token, as text; whether it is numbers; the type."""
     digests: str = "blake2b"
     """Format 2 does not say it, and has no others."""
+    parked: list[ParkedObject] = []
+    """Since format 4."""
 
 
 _IN_HEAD = tuple(name for name in Snapshot.__struct_fields__ if name in _Head.__struct_fields__)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from consumer.core.flights import Flight
+from consumer.core.parking import Answer
 from consumer.events import RawBatch, Reason
 
 
@@ -27,6 +28,8 @@ class Verdict(StrEnum):
     """A `latest` processor got a later event of the object instead."""
     FAILED = "failed"
     """It is to be dead-lettered."""
+    PARKED = "parked"
+    """It was not attempted: it follows an earlier event of its object into the dead letters."""
 
 
 class Result(NamedTuple):
@@ -61,6 +64,12 @@ class DeadLettered(msgspec.Struct, frozen=True):
     letters: list[tuple[Flight, int]]
 
 
+class LettersLookedFor(msgspec.Struct, frozen=True):
+    """The store has said whether there are still letters of parked objects."""
+
+    answers: list[Answer]
+
+
 class Ticked(msgspec.Struct, frozen=True):
     """Time went on."""
 
@@ -85,4 +94,4 @@ class Revoked(msgspec.Struct, frozen=True):
     """The partition is to be given up: nothing new is dispatched; one last checkpoint is asked for."""
 
 
-Stimulus = Received | Handled | Resolved | DeadLettered | Ticked | Stored | Ended | Revoked
+Stimulus = Received | Handled | Resolved | DeadLettered | LettersLookedFor | Ticked | Stored | Ended | Revoked

@@ -375,8 +375,10 @@ class Engine:
         return dict(total)
 
     def _processor_status(self, index: int) -> ProcessorStatus:
-        skipped = sum(runner.pipeline.stale_skipped[index] for runner in self._runners.values())
-        return processor_status(self._parts.processors[index], self._stale_skipped[index] + skipped)
+        pipelines = [runner.pipeline for runner in self._runners.values()]
+        skipped = self._stale_skipped[index] + sum(each.stale_skipped[index] for each in pipelines)
+        parked = sum(each.parked.count(index) for each in pipelines)
+        return processor_status(self._parts.processors[index], skipped, parked)
 
 
 def _natural(partition: str) -> tuple[int, str]:

@@ -47,9 +47,9 @@ def processing_troubles(processors: Iterable[RunningProcessor]) -> list[str]:
     ]
 
 
-def processor_status(processor: RunningProcessor, stale_skipped: int) -> ProcessorStatus:
+def processor_status(processor: RunningProcessor, stale_skipped: int, parked: int) -> ProcessorStatus:
     """A processor as it is now."""
-    counts, plan = processor.counts, processor.plan
+    counts, plan, gate = processor.counts, processor.plan, processor.gate
     return ProcessorStatus(
         name=plan.name,
         type=processor.type,
@@ -63,4 +63,9 @@ def processor_status(processor: RunningProcessor, stale_skipped: int) -> Process
         busy_s=counts.busy_s,
         last_error=counts.last_error,
         abandoned=len(counts.strays),
+        breaker="" if gate.breaker is None else gate.breaker.state.value,
+        breaker_opened=0 if gate.breaker is None else gate.breaker.opened,
+        breaker_waited_s=gate.breaker_waited_s,
+        rate_waited_s=gate.rate_waited_s,
+        parked=parked,
     )

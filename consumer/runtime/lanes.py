@@ -17,10 +17,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from consumer.core.flights import Delivery, Flight
+from consumer.core.parking import Parked
 from consumer.core.stimuli import Result, Verdict
 from consumer.events import Event, Reason
 from consumer.runtime.attempts import Ending, RunningProcessor, Turn, run_attempts
 from consumer.runtime.lane import Lane
+from consumer.runtime.parking import ParkingWatch
 
 _log = structlog.get_logger("inturn.processor")
 
@@ -56,8 +58,10 @@ class Lanes:
         new_turn: Callable[[], Turn],
         settle: Settle,
         handled: Report,
+        parking: ParkingWatch,
     ) -> None:
         self._index = index
+        self._parking = parking if processor.plan.parks else None
         self._processor = processor
         self._tasks = tasks
         self._new_turn = new_turn
@@ -186,6 +190,10 @@ class Lanes:
     async def _run_chunk(self, lane: Lane) -> None:
         events, tickets = lane.take(self._processor.gate.chunk_of(self._processor.chunk_max))
         self._processor.counts.queued -= len(events)
+        if self._parking is not None:
+            events, tickets = await self._without_parked(self._parking, events, tickets)
+            if not events:
+                return
         ending = await run_attempts(self._processor, events, lane.turn)
         if ending is None:
             await self._run_one_by_one(lane, events, tickets)
@@ -215,8 +223,15 @@ class Lanes:
     async def _run_one(self, lane: Lane, event: Event, ticket: Flight) -> None:
         """Handle one event; that it was done is reported soon, but not for every event by itself."""
         lane.ticket = ticket
+        if self._parking is not None:
+            parked = await self._parking.behind(self._index, event)
+            if parked is not None:
+                await self._park([(ticket, parked)])
+                return
         ending = await run_attempts(self._processor, [event], lane.turn)
         assert ending is not None, "an event alone has a verdict"
+        if self._parking is not None and ending.verdict is Verdict.FAILED:
+            ending = await self._with_room(self._parking, event, lane, ending)
         if lane.is_replaced:
             return
         if ending.verdict is not Verdict.HANDLED:
@@ -239,6 +254,47 @@ class Lanes:
         lane.tickets = deque(ticket for _, ticket in kept)
         self._processor.counts.queued -= len(skipped)
         await self._settle([Result(ticket, self._index, Verdict.SKIPPED) for ticket in skipped])
+
+    # Objects of which an event was put aside, and with it what follows.
+
+    async def _without_parked(
+        self, parking: ParkingWatch, events: list[Event], tickets: list[Flight]
+    ) -> tuple[list[Event], list[Flight]]:
+        """Send the events of parked objects after those that they wait for, and give the others."""
+        kept: list[tuple[Event, Flight]] = []
+        following: list[tuple[Flight, Parked]] = []
+        for event, ticket in zip(events, tickets, strict=True):
+            parked = await parking.behind(self._index, event)
+            if parked is None:
+                kept.append((event, ticket))
+            else:
+                following.append((ticket, parked))
+        if following:
+            await self._park(following)
+        return [event for event, _ in kept], [ticket for _, ticket in kept]
+
+    async def _park(self, following: list[tuple[Flight, Parked]]) -> None:
+        self._processor.counts.dead_lettered += len(following)
+        results = []
+        for ticket, parked in following:
+            number, index = parked.spot
+            error = f"waits behind event {index} of message {number}, which was put aside before it"
+            results.append(Result(ticket, self._index, Verdict.PARKED, Reason.PARKED, error, 0))
+        await self._settle(results)
+
+    async def _with_room(self, parking: ParkingWatch, event: Event, lane: Lane, ending: Ending) -> Ending:
+        """Wait with a failure until its object may be parked; what may still succeed is tried meanwhile."""
+        while ending.verdict is Verdict.FAILED and not parking.has_room(self._index):
+            if ending.reason is not Reason.RETRIES_SPENT:
+                await parking.look_for_room(self._index, None)
+                continue
+            await parking.look_for_room(self._index, self._processor.retry.backoff_max_s)
+            if not parking.has_room(self._index):
+                self._processor.counts.dead_lettered -= 1  # it is not given up after all
+                again = await run_attempts(self._processor, [event], lane.turn)
+                assert again is not None, "an event alone has a verdict"
+                ending = again
+        return ending
 
     # Results.
 
@@ -277,10 +333,11 @@ class Lanes:
 
     @property
     def _may_go_on(self) -> bool:
-        """Whether a lane can do without the end of an attempt: no order to keep, nothing to block for."""
+        """Whether a lane can do without the end of an attempt: no order to keep, nothing to wait for."""
         processor = self._processor
         on_arrival = processor.plan.delivery is Delivery.ON_ARRIVAL
-        return on_arrival and not processor.takes_batches and not processor.retry.block
+        waits = processor.takes_batches or processor.retry.block or processor.plan.parks
+        return on_arrival and not waits
 
     def _abandon(self, lane: Lane) -> None:
         lane.abandoned_s = lane.turn.started_s

@@ -36,6 +36,7 @@ from consumer.runtime.halts import first_gap
 from consumer.runtime.idleness import Idleness
 from consumer.runtime.inbox import Inbox
 from consumer.runtime.lanes import CUT_OFF_S, Lanes
+from consumer.runtime.parking import ParkingWatch
 from consumer.runtime.partition_parts import PartitionReading, PartitionStores
 from consumer.runtime.partition_status import outcomes_of, status_of
 from consumer.runtime.settlements import Settlements
@@ -87,6 +88,8 @@ class PartitionRunner:
         self._is_writing_letters = False
         self._store: StoreCheckpoint | None = None
         self._settlements = Settlements()
+        holds = stores.dead_letters.holds
+        self._parking = ParkingWatch(pipeline.parked, holds, self._feed, clock, partition)
         self._wake_ms: int | None = None
         self._looked_s = clock.monotonic_s()
         self._inbox = Inbox()
@@ -106,7 +109,7 @@ class PartitionRunner:
         new_turn = partial(Turn, self.lease, self._clock, self.pipeline.epoch)
         async with asyncio.TaskGroup() as tasks:
             self._lanes = [
-                Lanes(index, processor, tasks, new_turn, self._settle, self._report)
+                Lanes(index, processor, tasks, new_turn, self._settle, self._report, self._parking)
                 for index, processor in enumerate(self._processors)
             ]
             work = [
@@ -118,6 +121,7 @@ class PartitionRunner:
                     self._write_dead_letters,
                     self._keep_lease,
                     self._checkpoints.keep_copies,
+                    *([self._parking.run] if any(each.plan.parks for each in self._processors) else []),
                 )
             ]
             is_running.set()

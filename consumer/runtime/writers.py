@@ -13,7 +13,7 @@ from consumer.core.decode import Rejection
 from consumer.core.effects import Letter
 from consumer.core.snapshot import Snapshot, decode, encode
 from consumer.errors import CorruptState, FenceLost, InturnError, StoreUnavailable
-from consumer.events import Checkpoint, DeadLetter, PartitionId
+from consumer.events import Checkpoint, DeadLetter, ObjectId, PartitionId, Reason
 from consumer.runtime.clock import Clock
 from consumer.stores import CheckpointStore, CopyKind, DeadLetterStore
 
@@ -118,11 +118,12 @@ class DeadLetterWriter:
         self._partition = partition
         self._names = names
         self._clock = clock
+        self._last_ms = 0
+        """When the last letter was put aside."""
 
     async def write(self, letters: list[Letter], may_write: Callable[[], Awaitable[None]]) -> None:
         """Store letters durably; returns only then. Waits for `may_write` before every try."""
-        now_ms = self._clock.now_ms()
-        written = [self._letter(letter, now_ms) for letter in letters]
+        written = [self._letter(letter, self._time_ms(letter)) for letter in letters]
         wait_s = _BACKOFF_S
         while True:
             await may_write()
@@ -140,6 +141,16 @@ class DeadLetterWriter:
                 wait_s = min(wait_s * 2, _BACKOFF_MAX_S)
             else:
                 return
+
+    async def holds(self, processor: int, object_id: ObjectId) -> bool:
+        """Whether there is a letter of a processor and an object. Raises `StoreUnavailable`."""
+        return await self._store.holds(self._partition, self._names[processor], *object_id)
+
+    def _time_ms(self, letter: Letter) -> int:
+        """The time of a letter; that of one that waits behind others shows so: they are redriven by it."""
+        follows = letter.reason is Reason.PARKED
+        self._last_ms = max(self._clock.now_ms(), self._last_ms + follows)
+        return self._last_ms
 
     def _letter(self, letter: Letter, now_ms: int) -> DeadLetter:
         subject = letter.subject
@@ -164,6 +175,7 @@ class DeadLetterWriter:
             event_type=event_type,
             topic=subject.topic,
             subject=subject.subject,
+            object_path="" if isinstance(subject, Rejection) else subject.object_path,
         )
 
     def _key(self, letter: Letter, processor: str) -> str:

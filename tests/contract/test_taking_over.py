@@ -21,7 +21,7 @@ from consumer.runtime.assignment import take_over
 from consumer.runtime.writers import CheckpointWriter
 from consumer.stores import CopyKind
 
-GOLDEN = Path(__file__).parents[1] / "unit" / "core" / "golden" / "snapshot-format-2.bin"
+GOLDEN = Path(__file__).parents[1] / "unit" / "core" / "golden" / "snapshot-format-3.bin"
 PARTITION = PartitionId("contoso.servicebus.windows.net", "models", "$Default", "0")
 POLICY = PipelinePolicy(
     SequencerLimits(window_ms=0, held_max=1, held_bytes_max=1, span_max=1, objects_max=1), owner="tester"

@@ -16,7 +16,16 @@ from consumer.core.deduplicator import Deduplicator
 from consumer.core.digests import digests_named
 from consumer.core.object_table import Last, ObjectsImage, ObjectTable
 from consumer.core.sections import Section, frame, unframe
-from consumer.core.snapshot import FORMAT, Progress, Snapshot, decode, encode, format_of, new_snapshot
+from consumer.core.snapshot import (
+    FORMAT,
+    ParkedObject,
+    Progress,
+    Snapshot,
+    decode,
+    encode,
+    format_of,
+    new_snapshot,
+)
 from consumer.core.table_image import TableImage
 from consumer.errors import CorruptState, NewerState
 from consumer.events import NOTHING_DONE, Checkpoint, ObjectId, OrderedBy, OrderToken
@@ -59,6 +68,7 @@ SAMPLE = Snapshot(
     topics=["/subscriptions/s"],
     objects=objects_of(OBJECTS),
     identities=identities_of(IDENTITIES),
+    parked=[ParkedObject("deploy", "/subscriptions/s", "models/fraud", (1_040, 0))],
 )
 BESIDE = {
     "text": Last(OrderToken(OrderedBy.SEQUENCER, "0A-zz"), "t", 4),
@@ -109,6 +119,10 @@ snapshots = st.builds(
     topics=st.lists(st.text(max_size=9), max_size=3),
     objects=st.dictionaries(st.text(max_size=9), lasts, max_size=50).map(objects_of),
     identities=st.lists(st.tuples(prints, st.integers(0, 2**48 - 1)), max_size=50).map(identities_of),
+    parked=st.lists(
+        st.builds(ParkedObject, st.text(max_size=5), st.text(max_size=9), st.text(max_size=9), positions),
+        max_size=3,
+    ),
 )
 
 
@@ -126,10 +140,17 @@ def test_what_does_not_fit_into_a_record_is_stored_beside_it() -> None:
 
 
 def test_what_this_format_once_wrote_stays_readable() -> None:
-    assert decode((GOLDEN / "snapshot-format-3.bin").read_bytes()) == WITH_BESIDE
+    assert decode((GOLDEN / "snapshot-format-4.bin").read_bytes()) == WITH_BESIDE
 
 
-def test_what_the_format_before_it_wrote_stays_readable_and_keeps_its_digests() -> None:
+def test_what_the_format_before_it_wrote_stays_readable_and_lacks_what_came_later() -> None:
+    before = decode((GOLDEN / "snapshot-format-3.bin").read_bytes())
+
+    assert before == msgspec.structs.replace(WITH_BESIDE, parked=[])
+    assert decode(encode(before)) == before
+
+
+def test_what_an_older_format_wrote_stays_readable_and_keeps_its_digests() -> None:
     before = decode((GOLDEN / "snapshot-format-2.bin").read_bytes())
 
     assert before.digests == "blake2b"
@@ -201,7 +222,7 @@ def test_something_behind_it_is_noticed(extra: bytes) -> None:
         decode(encode(SAMPLE) + extra)
 
 
-@pytest.mark.parametrize("name", ["snapshot-format-2.bin", "snapshot-format-3.bin"])
+@pytest.mark.parametrize("name", ["snapshot-format-2.bin", "snapshot-format-3.bin", "snapshot-format-4.bin"])
 def test_damage_is_never_taken_for_a_newer_format(name: str) -> None:
     stored = (GOLDEN / name).read_bytes()
 
@@ -224,9 +245,9 @@ def test_a_newer_format_is_refused_and_both_formats_are_named() -> None:
     header = b"inturn\0" + struct.pack(">HH", FORMAT + 1, 5) + b"where"
     newer = header + struct.pack(">I", zlib.crc32(header)) + b"whatever it is"
 
-    with pytest.raises(NewerState, match=r"has format 4; this version of inturn reads up to format 3\."):
+    with pytest.raises(NewerState, match=r"has format 5; this version of inturn reads up to format 4\."):
         decode(newer)
-    assert format_of(newer) == 4
+    assert format_of(newer) == 5
 
 
 def test_the_format_is_told_without_reading_the_rest() -> None:

@@ -205,6 +205,9 @@ def _processors(status: EngineStatus) -> RenderableType:
     for p in status.processors:
         numbers = (_number(n) for n in (p.queued, p.running, p.handled, p.attempts_failed, p.dead_lettered))
         table.add_row(escape(p.name), escape(p.type), escape(p.delivery), *numbers, _span(p.busy_s))
+        if p.breaker in {"open", "half_open"}:
+            word = p.breaker.replace("_", " ")
+            errors.append(Text(f"breaker of {p.name}: {word}; its events wait", "yellow"))
         if p.last_error:
             errors.append(Text(f"last error of {p.name}: {p.last_error}", "yellow"))
     return Group(table, *errors)

@@ -124,6 +124,9 @@ def hints(status: EngineStatus) -> list[str]:
         found.append(
             f"Events without a partition key: {unkeyed}; order is safe only while the hub has one partition."
         )
+    failing = [p.name for p in status.processors if p.breaker in {"open", "half_open"}]
+    if failing:
+        found.append(f"Breakers open: {', '.join(failing)}; their events wait until a try succeeds.")
     gaps = _total(status, lambda p: p.gaps)
     if gaps:
         found.append(f"Sequence numbers that never came: {gaps}; the hub's retention may be too short.")

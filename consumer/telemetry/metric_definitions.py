@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from consumer.events import OrderedBy, Outcome, Reason
-from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus, WorkerStatus
+from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
 
 S = TypeVar("S")
 
@@ -70,14 +70,10 @@ def _processor(
     return Metric(name, kind, ("processor",), text, read)
 
 
-def _worker(
-    name: str, text: str, read: Callable[[WorkerStatus], float | None], kind: Kind = Kind.GAUGE
-) -> Metric[WorkerStatus]:
-    return Metric(name, kind, ("worker",), text, read)
-
-
 PARTITION_STATES = ("reading", "paused", "draining", "halted")
 ENGINE_STATES = ("starting", "running", "draining", "stopped")
+BREAKER_STATES = ("closed", "half_open", "open")
+"""From good to bad."""
 
 _IGNORED = (Reason.TOPIC, Reason.TYPE, Reason.CONTROL, Reason.FILTER)
 _OUTCOMES: dict[str, tuple[str, ...]] = {
@@ -120,9 +116,8 @@ PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
     ),
     _partition(
         "messaging_eventhubs_consumer_lag",
-        "Sequence numbers between the newest event in the partition and the checkpoint. "
-        "Rising for longer than "
-        "a burst lasts: add replicas or workers, or look for the processor that is busy.",
+        "Sequence numbers between the newest event in the partition and the checkpoint. Rising for longer "
+        "than a burst lasts: add replicas or workers, or look for the processor that is busy.",
         lambda p: p.lag,
     ),
     _partition(
@@ -144,9 +139,8 @@ PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
     ),
     _partition(
         "inturn_checkpoint_age_seconds",
-        "Since the last successful checkpoint write, or the assignment. High with events in "
-        "flight: the store "
-        "does not answer or an event does not finish; a crash now would repeat that much.",
+        "Since the last successful checkpoint write, or the assignment. High with events in flight: the "
+        "store does not answer or an event does not finish; a crash now would repeat that much.",
         lambda p: p.checkpoint_age_s,
     ),
     _partition(
@@ -187,9 +181,8 @@ PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
     ),
     _partition(
         "inturn_unkeyed_total",
-        "Events without a partition key. Their object's order is not safe on a hub with "
-        "several partitions: set "
-        "the delivery property PartitionKey on the Event Grid subscription.",
+        "Events without a partition key. Their object's order is not safe on a hub with several partitions:"
+        " set the delivery property PartitionKey on the Event Grid subscription.",
         lambda p: p.unkeyed,
         Kind.COUNTER,
     ),
@@ -201,9 +194,8 @@ PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
     ),
     _partition(
         "inturn_incomparable_total",
-        "Events whose order token cannot be compared with that of their object's last event. "
-        "Arrival order stood: "
-        "configure one kind of order token for the type.",
+        "Events whose order token cannot be compared with that of their object's last event. Arrival order "
+        "stood: configure one kind of order token for the type.",
         lambda p: p.incomparable,
         Kind.COUNTER,
     ),
@@ -272,6 +264,24 @@ PROCESSOR_METRICS: tuple[Metric[ProcessorStatus], ...] = (
         "swallows cancellation and must be mended; with more than eight the process restarts itself.",
         lambda p: p.abandoned,
     ),
+    _processor(
+        "inturn_processor_breaker_opened_total",
+        "How often the processor's target was taken for down. Rising: it comes and goes, see last_error.",
+        lambda p: p.breaker_opened,
+        Kind.COUNTER,
+    ),
+    _processor(
+        "inturn_processor_breaker_waited_seconds_total",
+        "What lanes have waited for an open breaker, added up. Nothing is lost meanwhile.",
+        lambda p: p.breaker_waited_s,
+        Kind.COUNTER,
+    ),
+    _processor(
+        "inturn_processor_rate_waited_seconds_total",
+        "What lanes have waited for the rate limit, added up. Rising with a lag that rises: raise `rate`.",
+        lambda p: p.rate_waited_s,
+        Kind.COUNTER,
+    ),
 )
 
 ENGINE_METRICS: tuple[Metric[EngineStatus], ...] = (
@@ -301,9 +311,8 @@ ENGINE_METRICS: tuple[Metric[EngineStatus], ...] = (
         "inturn_dead_letters",
         Kind.GAUGE,
         (),
-        "Dead letters in the store, absent if it cannot be asked. Above zero: `inturn dlq "
-        "list`, then redrive or "
-        "purge.",
+        "Dead letters in the store, absent if it cannot be asked. Above zero: `inturn dlq list`, then "
+        "redrive or purge.",
         lambda e: e.dead_letters,
     ),
     Metric(
@@ -331,40 +340,13 @@ ENGINE_METRICS: tuple[Metric[EngineStatus], ...] = (
     ),
 )
 
-WORKER_METRICS: tuple[Metric[WorkerStatus], ...] = (
-    _worker(
-        "inturn_worker_up",
-        "1 while the worker answers. 0 for long: the log says how it ended; /status shows it too.",
-        lambda w: float(w.state in {"running", "draining"}),
-    ),
-    _worker(
-        "inturn_worker_restarts_total",
-        "How often the worker was started again. Rising: it dies; the log says of what.",
-        lambda w: w.restarts,
-        Kind.COUNTER,
-    ),
-    _worker(
-        "inturn_worker_partitions_owned",
-        "Partitions the worker owns. Very unequal for long: the workers do not see each other's ownership.",
-        lambda w: w.partitions,
-    ),
-    _worker(
-        "inturn_worker_cpu_seconds_total",
-        "Processor time the worker used. Its rate near 1: it is at its limit, add workers or replicas.",
-        lambda w: w.cpu_s,
-        Kind.COUNTER,
-    ),
-    _worker(
-        "inturn_worker_resident_memory_bytes",
-        "Memory the worker has. Growth without end: lower the limits under `dedupe` and `sequence`.",
-        lambda w: w.resident_bytes,
-    ),
-)
-"""There only if several workers run."""
-
 PARTITION_STATE = (
     "inturn_partition_state",
     "1 for the state a partition is in. halted wants an operator now.",
+)
+BREAKER_STATE = (
+    "inturn_processor_breaker_state",
+    "1 for the state of the processor's breaker. open for long: its target is down, and its events wait.",
 )
 WATERMARK_AGE = (
     "inturn_watermark_age_seconds",

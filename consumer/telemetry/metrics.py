@@ -21,6 +21,7 @@ from consumer.telemetry import metric_definitions as definitions
 from consumer.telemetry.durations import AttemptOutcome, Durations, ProcessDurations
 from consumer.telemetry.metric_definitions import Kind
 from consumer.telemetry.totals import Counts, FoldedTotals
+from consumer.telemetry.worker_metrics import WORKER_METRICS
 
 __all__ = ["AttemptOutcome", "Exposition", "Metrics", "ProcessDurations", "StatusCollector"]
 
@@ -167,10 +168,15 @@ def _of_processors(status: EngineStatus) -> Iterator[Metric]:
         for processor in status.processors:
             _add(family, (processor.name,), metric.read(processor))
         yield family
+    state = GaugeMetricFamily(*definitions.BREAKER_STATE, labels=("processor", "state"))
+    for processor in status.processors:
+        for name in definitions.BREAKER_STATES if processor.breaker else ():
+            _add(state, (processor.name, name), processor.breaker == name)
+    yield state
 
 
 def _of_workers(status: EngineStatus) -> Iterator[Metric]:
-    for metric in definitions.WORKER_METRICS:
+    for metric in WORKER_METRICS:
         build = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
         family = build(metric.name, metric.help, labels=metric.labels)
         for worker in status.workers:

@@ -18,6 +18,7 @@ import msgspec
 
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus, WorkerReport, WorkerStatus
 from consumer.telemetry.durations import BOUNDS, Durations
+from consumer.telemetry.metric_definitions import BREAKER_STATES
 from consumer.telemetry.totals import Counts as NamedCounts
 
 Key = tuple[str, ...]
@@ -32,7 +33,11 @@ _OUTCOME, _PROCESSOR, _PARTITION, _ORDERED, _BUCKET, _DURATION = (
     "duration",
 )
 _CPU, _BLOCKS = ("cpu_s",), ("loop_blocks",)
-_PROCESSOR_COUNTS = ("handled", "attempts_failed", "dead_lettered", "stale_skipped", "busy_s")
+_PROCESSOR_TIMES = ("busy_s", "breaker_waited_s", "rate_waited_s")
+_PROCESSOR_COUNTS = (
+    *("handled", "attempts_failed", "dead_lettered", "stale_skipped", "breaker_opened"),
+    *_PROCESSOR_TIMES,
+)
 
 
 def report_of(
@@ -175,7 +180,7 @@ def merged_processors(
     for model in models:
         parts = now[model.name]
         counts = {name: sums.get((_PROCESSOR, model.name, name), 0.0) for name in _PROCESSOR_COUNTS}
-        counts |= {name: int(count) for name, count in counts.items() if name != "busy_s"}
+        counts |= {name: int(count) for name, count in counts.items() if name not in _PROCESSOR_TIMES}
         merged.append(
             msgspec.structs.replace(
                 model,
@@ -183,6 +188,7 @@ def merged_processors(
                 queued=sum(each.queued for each in parts),
                 running=sum(each.running for each in parts),
                 abandoned=sum(each.abandoned for each in parts),
+                breaker=max((each.breaker for each in parts), key=_badness, default=model.breaker),
                 last_error=next((each.last_error for each in parts if each.last_error), ""),
             )
         )
@@ -216,6 +222,10 @@ def sum_of(several: Iterable[Counts]) -> dict[Key, float]:
         for name, count in counts.items():
             sums[name] += count
     return dict(sums)
+
+
+def _badness(breaker: str) -> int:
+    return BREAKER_STATES.index(breaker) if breaker else -1
 
 
 def _values(name: object) -> Key:

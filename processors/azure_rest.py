@@ -106,6 +106,11 @@ class ResourceManager:
             ],
         )
 
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two looks where Azure does not say how many."""
+        return self._settings.poll_s
+
     async def close(self) -> None:
         """Close the connections and the credential."""
         try:

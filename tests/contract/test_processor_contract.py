@@ -16,10 +16,20 @@ from pydantic import BaseModel, ValidationError
 from consumer.processor import BatchProcessor, Context, Resource
 from processors.archive import Archive
 from processors.console import Console
+from processors.deploy_model import DeployModel
 
+ML = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices"
 PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
     "archive": (Archive, lambda folder: {"path": folder}),
     "console": (Console, lambda _: {}),
+    "deploy_model": (
+        DeployModel,
+        lambda _: {
+            "workspaces": [f"{ML}/workspaces/w"],
+            "rules": [{"models": ["nothing-here"], "endpoint": "shop"}],
+            "deployments_per_hour_max": 1,
+        },
+    ),
 }
 
 

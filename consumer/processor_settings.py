@@ -68,37 +68,6 @@ class RateSettings(Concern):
     """Events that may begin at once after a pause, and the longest chunk. The default is `events`."""
 
 
-class BreakerSettings(Concern):
-    """When a processor's target is taken for down: then its events wait, and none is given up for that."""
-
-    enabled: bool = True
-    """Whether there is one. Without it, every event spends its attempts on a target that is down."""
-    failures: int = Field(default=5, ge=1, le=1_000)
-    """Failed attempts in a row, of whatever events, that open it. Rejected events do not count."""
-    open_s: float = Field(default=5.0, ge=0.1, le=3_600)
-    """Seconds until one event is tried; doubled whenever that fails."""
-    open_max_s: float = Field(default=60.0, ge=0.1, le=3_600)
-    """No wait is longer, in seconds."""
-
-    @model_validator(mode="after")
-    def _check_waits(self) -> Self:
-        if self.open_max_s < self.open_s:
-            at = "open_max_s" if "open_max_s" in self.model_fields_set else "open_s"
-            refuse(Finding((at,), f"open_max_s ({self.open_max_s:g}) is less than open_s ({self.open_s:g})"))
-        return self
-
-
-class RateSettings(Concern):
-    """How fast a processor may be given events, over all partitions of a process."""
-
-    events: int = Field(ge=1, le=1_000_000)
-    """So many events, counted again at every attempt."""
-    per_s: float = Field(default=1.0, gt=0, le=86_400)
-    """In so many seconds."""
-    burst: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Events that may begin at once after a pause, and the longest chunk. The default is `events`."""
-
-
 class ProcessorSettings(Concern):
     """One processor: what it is, what it is given, and what happens when it fails."""
 

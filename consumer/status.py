@@ -76,13 +76,6 @@ class ProcessorStatus(msgspec.Struct, frozen=True):
     """What lanes have waited for the breaker, added up."""
     rate_waited_s: float = 0.0
     """What lanes have waited for the rate limit, added up."""
-    breaker: str = ""
-    """closed, open (nothing is attempted) or half_open (one event is tried); empty: it has none."""
-    breaker_opened: int = 0
-    breaker_waited_s: float = 0.0
-    """What lanes have waited for the breaker, added up."""
-    rate_waited_s: float = 0.0
-    """What lanes have waited for the rate limit, added up."""
     parked: int = 0
     """Objects whose later events follow an earlier one of theirs into the dead letters."""
 

@@ -1,9 +1,9 @@
 """The contract between inturn and a processor.
 
-A processor is an async callable. Returning means done; `Retry` means again, later; `Reject` means
-that this event can never be handled and is dead-lettered. Anything else is a fault and is retried by
-policy. Every attempt has a deadline, after which it is cancelled. A processor may see an event twice,
-after a crash or a lost acknowledgement, and then with the same idempotency key.
+A processor is an async callable. Returning means done; `Retry` means again, later; `NotYet` the same, but
+nothing has failed; `Reject` means that this event can never be handled and is dead-lettered. Anything else is
+a fault and is retried by policy. Every attempt has a deadline, after which it is cancelled. A processor may
+see an event twice, after a crash or a lost acknowledgement, and then with the same idempotency key.
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ class Retry(Exception):
     def __init__(self, reason: str = "", *, after_s: float | None = None) -> None:
         super().__init__(reason)
         self.after_s = after_s
+
+
+class NotYet(Retry):
+    """Raised by a processor that only has to wait: an operation goes on, a limit of its own is reached.
+
+    Nothing has failed: no attempt is spent, and the breaker is told nothing. An event can be put off for a
+    day in all; from then on it is a failed attempt.
+    """
 
 
 class Reject(Exception):

@@ -18,7 +18,7 @@ from consumer.core.retry import RetryPolicy
 from consumer.core.stimuli import Verdict
 from consumer.errors import BadData
 from consumer.events import Event, Reason
-from consumer.processor import BatchProcessor, Context, Processor, Reject, Retry
+from consumer.processor import BatchProcessor, Context, NotYet, Processor, Reject, Retry
 from consumer.runtime.breaker import Patience
 from consumer.runtime.clock import Clock
 from consumer.runtime.deadline import Deadline
@@ -109,12 +109,17 @@ class Ending(NamedTuple):
 
 HANDLED = Ending(Verdict.HANDLED)
 
+PUT_OFF_MAX_S = 86_400.0
+"""How long an event may be put off in all; then that counts as failed attempts: none waits for ever."""
+_PUT_OFF_LEAST_S = 0.1
+"""The shortest wait: who says `NotYet` at once, and again, is not to keep a core busy."""
+
 
 class _Fault(NamedTuple):
     """A failed attempt."""
 
     kind: str
-    """As the durations are labelled: failed, timeout, retry or rejected."""
+    """As the durations are labelled: failed, timeout, retry, not_yet or rejected."""
     error: str
     after_s: float | None = None
     reason: Reason | None = None
@@ -125,6 +130,26 @@ class _Fault(NamedTuple):
         """Whether no further attempt can help."""
         return self.kind == "rejected"
 
+    @property
+    def is_put_off(self) -> bool:
+        """Whether nothing has failed: it only has to wait."""
+        return self.kind == "not_yet"
+
+
+class _PutOff:
+    """How long one event, or one chunk, has been put off."""
+
+    def __init__(self) -> None:
+        self._left_s = PUT_OFF_MAX_S
+
+    def wait_s(self, fault: _Fault) -> float:
+        """How long to wait for what has not failed; 0: it has, or has been put off for too long."""
+        if not fault.is_put_off:
+            return 0.0
+        wait_s = min(max(fault.after_s or 0.0, _PUT_OFF_LEAST_S), self._left_s)
+        self._left_s -= wait_s
+        return wait_s
+
 
 async def run_attempts(processor: RunningProcessor, events: Sequence[Event], turn: Turn) -> Ending | None:
     """Attempt until there is a verdict on all events together; None: they are to be tried one by one.
@@ -134,17 +159,14 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
     """
     gate, attempts, permit = processor.gate, 0, 0
     patience: Patience | None = None
+    put_off = _PutOff()
     while True:
         if not turn.lease.is_valid:
             await turn.lease.hold()
         if not gate.is_calm:
             permit = await _enter(gate, turn, len(events))
         attempts += 1
-        try:
-            fault = await _attempt(processor, events, attempts, turn)
-        except asyncio.CancelledError:
-            gate.withdrawn(permit)
-            raise
+        fault = await _permitted(_attempt(processor, events, attempts, turn), gate, permit)
         if fault is None:
             if not gate.is_calm:
                 gate.succeeded()
@@ -157,6 +179,11 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
             # It made a fault of our being cut off: nobody will tell us again, and the event is not to blame.
             gate.withdrawn(permit)
             raise asyncio.CancelledError
+        if put_off_s := put_off.wait_s(fault):
+            gate.withdrawn(permit)
+            await asyncio.sleep(put_off_s)
+            permit = 0
+            continue
         patience = patience or Patience(processor.retry.attempts_max)
         gate.failed(permit, patience, fault.error)
         wait_s = processor.retry.wait_s(patience.spent, turn.clock.jitter(), fault.after_s)
@@ -171,6 +198,19 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
     reason = fault.reason or (Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT)
     processor.counts.dead_lettered += 1
     return Ending(Verdict.FAILED, reason, fault.error, attempts)
+
+
+async def _permitted(attempt: Awaitable[_Fault | None], gate: Gate, permit: int) -> _Fault | None:
+    """Make an attempt that the gate let in; if it is cut off, the gate is told that it has shown nothing."""
+    try:
+        fault = await attempt
+        if fault is not None and not fault.is_final and _is_cancelled():
+            # It made a fault of our being cut off: nobody will tell us again, and the event is not to blame.
+            raise asyncio.CancelledError
+    except asyncio.CancelledError:
+        gate.withdrawn(permit)
+        raise
+    return fault
 
 
 async def _enter(gate: Gate, turn: Turn, count: int) -> int:
@@ -202,9 +242,12 @@ async def _attempt(
     if fault is None:
         processor.observe(processor.plan.name, "handled", took_s, len(events))
         return None
+    processor.observe(processor.plan.name, fault.kind, took_s, len(events))
+    if fault.is_put_off:
+        _log.debug("An event is put off.", processor=processor.plan.name, until=fault.error)
+        return fault
     counts.attempts_failed += 1
     counts.last_error = fault.error
-    processor.observe(processor.plan.name, fault.kind, took_s, len(events))
     _log.warning(
         "An attempt failed.",
         processor=processor.plan.name,
@@ -235,6 +278,8 @@ async def _call(
         return _Fault("rejected", _describe(verdict, "rejected by the processor"))
     except BadData as flaw:  # found only now, by the first who asked for the data
         return _Fault("rejected", _describe(flaw), reason=flaw.reason)
+    except NotYet as request:
+        return _Fault("not_yet", _describe(request, "it has to wait"), request.after_s)
     except Retry as request:
         return _Fault("retry", _describe(request, "the processor asked for it again"), request.after_s)
     except (TimeoutError, asyncio.CancelledError) as error:

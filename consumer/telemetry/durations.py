@@ -22,6 +22,7 @@ class AttemptOutcome(StrEnum):
 
     HANDLED = "handled"
     RETRY = "retry"
+    NOT_YET = "not_yet"
     REJECTED = "rejected"
     FAILED = "failed"
     TIMEOUT = "timeout"

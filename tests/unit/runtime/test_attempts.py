@@ -12,7 +12,7 @@ from consumer.core.retry import RetryPolicy
 from consumer.core.stimuli import Verdict
 from consumer.errors import BadData
 from consumer.events import Event, Reason
-from consumer.processor import Reject, Retry
+from consumer.processor import NotYet, Reject, Retry
 from consumer.runtime.attempts import run_attempts
 
 from .conftest import Recorder, batch, new_turn, running, versions
@@ -89,6 +89,38 @@ async def test_a_rejected_event_is_not_tried_again():
 
     assert (ending.verdict, ending.reason, ending.error) == (Verdict.FAILED, Reason.REJECTED, "no such model")
     assert recorder.attempts == [1]
+
+
+async def test_what_only_has_to_wait_spends_no_attempt_however_often():
+    said: list[int] = []
+
+    class Busy:
+        async def __call__(self, event, context):
+            said.append(context.attempt)
+            if len(said) < 8:
+                raise NotYet("the operation goes on", after_s=0.0)
+
+    processor = running(Busy(), retry=RetryPolicy(attempts_max=1))
+
+    (ending,) = await attempt(processor)
+
+    assert ending.verdict is Verdict.HANDLED
+    assert said == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert processor.counts.attempts_failed == 0
+
+
+async def test_nothing_is_put_off_for_ever(monkeypatch):
+    monkeypatch.setattr("consumer.runtime.attempts.PUT_OFF_MAX_S", 0.15)
+
+    class Busy:
+        async def __call__(self, event, context):
+            raise NotYet("the operation goes on", after_s=3_600)
+
+    processor = running(Busy(), retry=RetryPolicy(attempts_max=2, backoff_s=0, backoff_max_s=0))
+
+    (ending,) = await attempt(processor)
+
+    assert (ending.reason, ending.error) == (Reason.RETRIES_SPENT, "the operation goes on")
 
 
 async def test_data_that_cannot_be_taken_is_not_asked_for_again_and_the_reason_is_its_own():

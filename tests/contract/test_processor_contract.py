@@ -5,18 +5,21 @@ A new one is added to `PROCESSORS`, with settings that work on any machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.mail_server import MailServer
 from pydantic import BaseModel, ValidationError
 
 from consumer.processor import BatchProcessor, Context, Resource
 from processors.archive import Archive
 from processors.console import Console
 from processors.deploy_model import DeployModel
+from processors.email import Email
 
 ML = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices"
 PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
@@ -30,13 +33,33 @@ PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
             "deployments_per_hour_max": 1,
         },
     ),
+    "email": (
+        Email,
+        lambda _: {"host": "127.0.0.1", "tls": "none", "from": "inturn@localhost", "to": ["ops@localhost"]},
+    ),
 }
 
 
+@asynccontextmanager
+async def mail_server() -> AsyncIterator[dict[str, Any]]:
+    async with MailServer() as server:
+        yield {"port": server.port}
+
+
+@asynccontextmanager
+async def nobody() -> AsyncIterator[dict[str, Any]]:
+    yield {}
+
+
+RECEIVERS: dict[str, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {"email": mail_server}
+"""Who has to be there, with what the settings say of them."""
+
+
 @pytest.fixture(params=sorted(PROCESSORS))
-def made(request, tmp_path) -> tuple[Any, dict[str, Any]]:
+async def made(request, tmp_path) -> AsyncIterator[tuple[Any, dict[str, Any]]]:
     build, settings = PROCESSORS[request.param]
-    return build, settings(tmp_path)
+    async with RECEIVERS.get(request.param, nobody)() as there:
+        yield build, {**settings(tmp_path), **there}
 
 
 async def handle(processor, events, attempt=1) -> None:

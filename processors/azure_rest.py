@@ -28,7 +28,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from consumer.processor import Reject, Retry
+from consumer.processor import NotYet, Reject, Retry
 from processors.azure_settings import AzureSettings
 
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
@@ -59,15 +59,15 @@ class AccessRefused(Exception):
 
 
 class Patience:
-    """How long one attempt may still wait; when it is used up the attempt ends with `Retry`."""
+    """How long one attempt may still wait; when it is used up the attempt ends with `NotYet`."""
 
     def __init__(self, max_s: float) -> None:
         self._until_s = time.monotonic() + max_s
 
     async def wait(self, seconds: float, what: str) -> None:
-        """Sleep, or raise `Retry` with `what` if that would be too long."""
+        """Sleep, or raise `NotYet` with `what` if that would be too long."""
         if time.monotonic() + seconds >= self._until_s:
-            raise Retry(f"{what} The next attempt goes on from there.", after_s=seconds)
+            raise NotYet(f"{what} The next attempt goes on from there.", after_s=seconds)
         await asyncio.sleep(seconds)
 
 

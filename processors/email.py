@@ -19,10 +19,10 @@ from itertools import islice
 from typing import Any
 
 from consumer.events import Event
-from consumer.processor import Context, Reject, Retry
+from consumer.processor import Context, NotYet, Reject, Retry
 from processors.email_gathering import Gathering
 from processors.email_limit import MailLimit
-from processors.email_link import SmtpLink
+from processors.email_link import SmtpLink, SomeRefused
 from processors.email_message import EVENTS_MAX, Letter, Writer
 from processors.email_settings import EmailSettings
 from processors.half_done import HalfDone
@@ -47,6 +47,8 @@ class Email:
         self._told = HalfDone()
         self._apart = HalfDone()
         """Events of a mail that was refused: which of them is to blame shows when each has its own."""
+        self._waited = HalfDone()
+        """Events that wait for a recipient who was refused for now; they do so once."""
 
     async def open(self) -> None:
         """Read certificates and password. Raises `ProcessorSettingsError`."""
@@ -55,13 +57,11 @@ class Email:
     async def process_batch(self, events: Sequence[Event], context: Context) -> None:
         """Tell of the events; on return the server has taken the mails.
 
-        Raises `Retry` if it does not for now, `Reject` if it never will, `BadData` as `event.data` does.
+        Raises `Retry` if it does not for now, `NotYet` at the limit of mails, `Reject` if it never will,
+        and `BadData` as `event.data` does.
         """
         keys = [context.key_of(event) for event in events]
-        letters = [
-            Letter(event, key, context.processor, context.attempt)
-            for event, key in self._told.left(events, keys)
-        ]
+        letters = [Letter(event, key, context.processor) for event, key in self._told.left(events, keys)]
         for letter in letters:
             # What is wrong with one event must show before it shares a mail with others.
             self._writer.write([letter])
@@ -69,10 +69,9 @@ class Email:
             await self._tell(letters)
         except Reject:
             if len(events) == 1:
-                self._apart.forget(events, keys)
+                self._forget(events, keys)
             raise
-        for done in (self._told, self._apart):
-            done.forget(events, keys)
+        self._forget(events, keys)
 
     def preview(self, event: Event, context: Context) -> Mapping[str, Any]:
         """The mail that an event by itself would be."""
@@ -92,6 +91,10 @@ class Email:
     async def close(self) -> None:
         """Say goodbye to the server."""
         await self._link.close()
+
+    def _forget(self, events: Sequence[Event], keys: Sequence[str]) -> None:
+        for remembered in (self._told, self._apart, self._waited):
+            remembered.forget(events, keys)
 
     async def _tell(self, letters: Sequence[Letter]) -> None:
         shared = [letter for letter in letters if not self._apart.has(letter.event, letter.key)]
@@ -125,10 +128,13 @@ class Email:
                 self._writer.sender.addr_spec,
                 self._writer.recipients,
                 mail.message.as_bytes(),
-                anyhow=all(letter.attempt > 1 for letter in letters),
+                anyhow=all(self._waited.has(letter.event, letter.key) for letter in letters),
             )
-        except Retry:
+        except Retry as error:
             self._limit.give_back()
+            if isinstance(error, SomeRefused):
+                for letter in letters:
+                    self._waited.note(letter.event, letter.key)
             raise
         except Reject as error:
             self._limit.give_back()
@@ -145,7 +151,7 @@ class Email:
         wait_s = self._limit.wait_s(self._now_s())
         if wait_s > 0:
             self._is_catching_up = True
-            raise Retry(
+            raise NotYet(
                 f"the limit of {self._settings.mails_per_hour_max} mails in an hour is reached",
                 after_s=wait_s,
             )

@@ -37,6 +37,10 @@ _OF_THE_SERVER = frozenset({421, *range(500, 505), 521, *range(530, 540)})
 """Refusals that concern no mail: the server goes, does not understand, takes no mail, wants another login."""
 
 
+class SomeRefused(Retry):
+    """Some recipients are refused for now, so nobody was sent anything yet."""
+
+
 class SmtpLink:
     """One connection at most; mails are sent one after the other."""
 
@@ -64,7 +68,8 @@ class SmtpLink:
 
         A recipient who is refused for now keeps the others waiting too, so that nobody gets it twice; unless
         `anyhow`: then it goes to those who are taken, and who was left out is logged.
-        Raises `Retry` and `Reject`; then nobody was sent anything, or nobody knows.
+        Raises `Retry`, `SomeRefused`, which is one, and `Reject`; then nobody was sent anything, or nobody
+        knows.
         """
         async with self._turn:
             finished = False
@@ -157,7 +162,7 @@ class SmtpLink:
             await smtp.rset()
             said = "; ".join(f"{error.recipient}: {_said(error)}" for error in for_now or refused)
             if for_now:
-                raise Retry(f"the mail server does not take a recipient for now: {said}")
+                raise SomeRefused(f"the mail server does not take a recipient for now: {said}")
             raise Reject(f"the mail server takes none of the recipients: {said}")
         await smtp.data(content)
         if refused:

@@ -36,7 +36,6 @@ class Letter(NamedTuple):
     key: str
     """Its idempotency key."""
     processor: str
-    attempt: int = 1
 
 
 class Mail(NamedTuple):

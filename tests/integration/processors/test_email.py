@@ -10,7 +10,7 @@ from harness.endpoints import Authority
 from harness.mail_server import MailServer
 
 from consumer.errors import ProcessorSettingsError
-from consumer.processor import Context, Reject, Retry
+from consumer.processor import Context, NotYet, Reject, Retry
 from processors import email_link
 from processors.email import Email
 
@@ -332,7 +332,7 @@ async def test_at_the_limit_events_wait_and_share_the_next_mail(mail_server, aut
     await email.open()
     await handle(email, [failed_run(0)])
     for number in (1, 2):
-        with pytest.raises(Retry, match="limit of 2 mails") as raised:
+        with pytest.raises(NotYet, match="limit of 2 mails") as raised:
             await handle(email, [failed_run(number)])
     assert 0 < raised.value.after_s <= 3_600
     now_s += raised.value.after_s

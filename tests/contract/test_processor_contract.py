@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.endpoints import Endpoint
 from harness.mail_server import MailServer
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +21,8 @@ from processors.archive import Archive
 from processors.console import Console
 from processors.deploy_model import DeployModel
 from processors.email import Email
+from processors.function import Function
+from processors.webhook import Webhook
 
 ML = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices"
 PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
@@ -37,6 +40,8 @@ PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
         Email,
         lambda _: {"host": "127.0.0.1", "tls": "none", "from": "inturn@localhost", "to": ["ops@localhost"]},
     ),
+    "function": (Function, lambda _: {"allow_http_loopback": True}),
+    "webhook": (Webhook, lambda _: {"allow_http_loopback": True}),
 }
 
 
@@ -47,11 +52,22 @@ async def mail_server() -> AsyncIterator[dict[str, Any]]:
 
 
 @asynccontextmanager
+async def endpoint() -> AsyncIterator[dict[str, Any]]:
+    receiver = Endpoint()
+    async with receiver.listening():
+        yield {"url": receiver.url}
+
+
+@asynccontextmanager
 async def nobody() -> AsyncIterator[dict[str, Any]]:
     yield {}
 
 
-RECEIVERS: dict[str, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {"email": mail_server}
+RECEIVERS: dict[str, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {
+    "email": mail_server,
+    "function": endpoint,
+    "webhook": endpoint,
+}
 """Who has to be there, with what the settings say of them."""
 
 

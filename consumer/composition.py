@@ -16,6 +16,7 @@ import orjson
 import structlog
 
 import consumer
+from consumer import opening
 from consumer.core import catalogue as rules
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue, Family
@@ -34,6 +35,7 @@ from consumer.runtime.breaker import Breaker, BreakerPolicy
 from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
 from consumer.runtime.gate import Gate
+from consumer.runtime.keying import Keying
 from consumer.runtime.lanes import CUT_OFF_S, processor_of
 from consumer.runtime.lease import FENCE_AFTER_S
 from consumer.runtime.lifecycle import run_engine
@@ -98,7 +100,8 @@ async def compose(
         checkpoints = await stack.enter_async_context(open_checkpoints(settings.state))
         dead_letters = await stack.enter_async_context(open_dead_letters(settings.dead_letters))
         if reading is None:
-            reading = await stack.enter_async_context(open_source(settings.source, checkpoints))
+            opened = open_source(settings.source, checkpoints, keying_of(settings))
+            reading = await stack.enter_async_context(opened)
         source, origin = reading
         processors = [running_processor(each, origin.group, clock) for each in settings.processors]
         engine = Engine(
@@ -189,6 +192,12 @@ def admission_of(settings: Settings, also: Iterable[str] = ()) -> Admission:
     """The gate: topics and types; `also` are further types."""
     topics, types = settings.admission.topics, settings.admitted_types
     return Admission(None if topics == "any" else topics, None if types is None else (*types, *also))
+
+
+def keying_of(settings: Settings) -> opening.Keying:
+    """How a source that is not keyed by object finds out what an event's object is."""
+    find = Keying(catalogue_of(settings), admission_of(settings))
+    return opening.Keying(find, settings.sequence.idle_margin_s)
 
 
 def catalogue_of(settings: Settings) -> Catalogue:

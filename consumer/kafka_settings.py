@@ -9,7 +9,6 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from consumer.connection_settings import read_secret
-from consumer.errors import ConfigurationError
 from consumer.setting_rules import Concern, Finding, GapPolicy, refuse
 
 _USERS = ("plain", "scram-sha-256", "scram-sha-512")
@@ -30,7 +29,7 @@ class KafkaSecurity(Concern):
     mechanism: Literal["none", "plain", "scram-sha-256", "scram-sha-512", "connection_string", "identity"] = (
         "none"
     )
-    """connection_string and identity are for Event Hubs: a shared access key, or a Microsoft Entra identity."""
+    """connection_string and identity are for Event Hubs: a shared key, or a Microsoft Entra identity."""
     tls: bool = True
     """Whether the connection is encrypted. Without, whoever is on the way reads everything, passwords too."""
     ca_file: Path | None = None
@@ -89,7 +88,7 @@ class KafkaSource(GapPolicy):
 
     type: Literal["kafka"]
     bootstrap: str = Field(max_length=4_096, pattern=r"^[A-Za-z0-9.-]+:\d{1,5}(,[A-Za-z0-9.-]+:\d{1,5})*$")
-    """Brokers to begin with, HOST:PORT with commas between; for Event Hubs NAME.servicebus.windows.net:9093."""
+    """Brokers, HOST:PORT with commas between; for Event Hubs NAME.servicebus.windows.net:9093."""
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)
     """The topic that events are read from."""
     group: str = Field(default="inturn", pattern=r"^[A-Za-z0-9._-]+$", max_length=249)
@@ -100,7 +99,7 @@ class KafkaSource(GapPolicy):
     Spread events are sent on to rekey_topic, keyed by their object, and read from there.
     """
     rekey_topic: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$", max_length=249)
-    """Where spread events go. It has to exist; its number of partitions must not change while it holds any."""
+    """Where spread events go. It has to exist; its number of partitions must stay while it holds any."""
     start: Literal["earliest", "latest"] = "earliest"
     """Where to begin in a partition of the topic of which nothing is stored yet."""
     security: KafkaSecurity = KafkaSecurity()
@@ -112,7 +111,7 @@ class KafkaSource(GapPolicy):
     session_timeout_s: float = Field(default=30.0, ge=6, le=300)
     """Seconds until the partitions of a replica that was killed go to others."""
     commit_interval_s: float = Field(default=1.0, ge=0.25, le=60)
-    """Seconds between two commits to the group, if there is anything to commit; Event Hubs takes 4 a second."""
+    """Seconds between two commits to the group, if there is news; Event Hubs takes 4 a second."""
     connect_timeout_s: float = Field(default=60.0, ge=1, le=600)
     """Seconds in which the brokers must answer at first; then inturn ends with exit code 75."""
     produce_timeout_s: float = Field(default=120.0, ge=20, le=1_200)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from consumer import settings as configured
-from consumer.connection_settings import Connection
-from consumer.events import PartitionId
+from consumer.errors import ConfigurationError
+from consumer.events import PartitionId, RawBatch
+from consumer.kafka_settings import KafkaSource
 from consumer.runtime.engine import Reader
 from consumer.sources import Source
 from consumer.sources.stretch import Log
@@ -21,7 +22,29 @@ if TYPE_CHECKING:
 
     from consumer.sources.eventhub import EventHubSource
     from consumer.sources.eventhub_settings import EventHubSettings
+    from consumer.sources.faust_settings import FaustSettings
     from consumer.stores.blob_container import BlobContainer
+
+
+class Keying(NamedTuple):
+    """What a source needs that finds out itself to which object an event belongs."""
+
+    find: Callable[[RawBatch], list[list[tuple[bytes, bytes]]]]
+    """For every message its events: the object's key, and the event's original bytes."""
+    margin_s: float
+    """How far log time stays behind the local clock where nothing comes."""
+
+
+class Identity(Protocol):
+    """Which identity to use."""
+
+    @property
+    def credential(self) -> str:
+        """default, managed_identity or workload_identity."""
+
+    @property
+    def client_id(self) -> str | None:
+        """Of a user-assigned identity."""
 
 
 class Origin(NamedTuple):
@@ -40,7 +63,7 @@ class Origin(NamedTuple):
 
 
 @asynccontextmanager
-async def credential_for(connection: Connection) -> AsyncIterator[AsyncTokenCredential]:
+async def credential_for(connection: Identity) -> AsyncIterator[AsyncTokenCredential]:
     """The identity that a connection is to use; closed when the block ends."""
     from azure.identity import aio  # noqa: PLC0415 - costs 150 ms, and most configurations do without
 
@@ -118,13 +141,17 @@ async def _container(place: configured.BlobStore, stack: AsyncExitStack) -> Blob
 
 @asynccontextmanager
 async def open_source(
-    source: configured.Source, checkpoints: InspectableStore
+    source: configured.Source, checkpoints: InspectableStore, keying: Keying | None = None
 ) -> AsyncIterator[tuple[Source, Origin]]:
-    """The source and where it reads. Raises `ConfigurationError`."""
+    """The source and where it reads; `keying` is for one that is spread. Raises `ConfigurationError`."""
     if isinstance(source, configured.FileSource):
         from consumer.sources.file import FileSource  # noqa: PLC0415
 
         yield FileSource(*source.paths), _origin_of_files(source)
+        return
+    if isinstance(source, KafkaSource):
+        async with _open_kafka(source, keying) as (topics, origin):
+            yield topics, origin
         return
     async with open_eventhub(source, checkpoints) as (reader, origin):
         yield reader, origin
@@ -167,6 +194,54 @@ async def open_eventhub(
 
 
 @asynccontextmanager
+async def _open_kafka(source: KafkaSource, keying: Keying | None) -> AsyncIterator[tuple[Source, Origin]]:
+    try:
+        from consumer.sources.faust import FaustSource  # noqa: PLC0415 - an extra, and half a second
+    except ImportError as error:
+        raise ConfigurationError("source.type kafka needs Faust: pip install 'inturn[faust]'") from error
+
+    assert keying is not None
+    async with AsyncExitStack() as stack:
+        told = await faust_settings(source, stack, keying.margin_s)
+        reader = FaustSource(told, keying.find)
+        description = f"topic {source.topic} at {source.bootstrap}, consumer group {source.group}"
+        if source.rekey_topic is not None:
+            description += f", re-keyed in {source.rekey_topic}"
+        knows = Reader(
+            reader.newest,
+            lambda _: 0,
+            reader.asked_ms,
+            reader.ask,
+            lambda: reader.problems,
+            lambda: reader.trouble,
+            stored=reader.stored,
+        )
+        namespace = source.bootstrap.split(",")[0]
+        yield reader, Origin(namespace, source.read_topic, source.group, description, knows)
+
+
+async def faust_settings(source: KafkaSource, stack: AsyncExitStack, margin_s: float = 5.0) -> FaustSettings:
+    """What the Faust source is told. Raises `ConfigurationError`."""
+    from consumer.sources.faust_settings import FaustSecurity, FaustSettings  # noqa: PLC0415
+
+    told = source.security
+    secret = told.secret()
+    is_identity = told.mechanism == "identity"
+    security = FaustSecurity(
+        mechanism=told.mechanism,
+        tls=told.tls,
+        ca_file=told.ca_file,
+        username=told.username,
+        secret=None if secret is None else secret.get_secret_value(),
+        credential=await stack.enter_async_context(credential_for(told)) if is_identity else None,
+    )
+    names = FaustSettings.__dataclass_fields__.keys() & KafkaSource.model_fields.keys() - {"security"}
+    return FaustSettings(
+        **{name: getattr(source, name) for name in names}, security=security, margin_s=margin_s
+    )
+
+
+@asynccontextmanager
 async def open_log(
     source: configured.Source, *, group: str | None = None
 ) -> AsyncIterator[tuple[Log, Origin]]:
@@ -174,6 +249,10 @@ async def open_log(
 
     The origin names the configured group all the same. Raises `ConfigurationError`.
     """
+    if isinstance(source, KafkaSource):
+        raise ConfigurationError(
+            "A Kafka topic cannot be replayed or rewound: no reader beside the group yet."
+        )
     if isinstance(source, configured.FileSource):
         from consumer.sources.file_log import FileLog  # noqa: PLC0415
 

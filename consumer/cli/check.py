@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from consumer.cli.check_filters import describe_filter, describe_union, filter_findings
 from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
@@ -20,6 +21,7 @@ from consumer.config_file import load_settings
 from consumer.core.admission import TypeFilter
 from consumer.errors import CorruptState, TemporaryError
 from consumer.events import PartitionId
+from consumer.kafka_settings import KafkaSource
 from consumer.opening import open_checkpoints, open_dead_letters, open_eventhub
 from consumer.settings import BlobStore, EventHubSource, Settings
 from consumer.telemetry.logs import configure_logging
@@ -36,7 +38,7 @@ def check(
     settings = load_settings(config, os.environ)
     for line in _describe(settings):
         typer.echo(line)
-    findings = list(_surprises(settings))
+    findings = [*_surprises(settings), *filter_findings(settings)]
     code = ExitCode.FINE
     if deep:
         # Of what the clients say in between, only what nobody else would say.
@@ -58,6 +60,8 @@ def _describe(settings: Settings) -> Iterator[str]:
     if isinstance(source, EventHubSource):
         where = source.namespace or "the connection string's namespace"
         yield f"source: hub {source.hub} at {where}, consumer group {source.consumer_group}"
+    elif isinstance(source, KafkaSource):
+        yield f"source: topic {source.topic} at {source.bootstrap}, group {source.group}, {source.placement}"
     else:
         yield f"source: files {', '.join(map(str, source.paths))}"
     yield f"state: {settings.state.type}; dead letters: {settings.dead_letters.type}"
@@ -67,6 +71,8 @@ def _describe(settings: Settings) -> Iterator[str]:
     for each in settings.processors:
         running_processor(each, "check")  # a processor that cannot be made is an error of the configuration
         yield f"processor {each.name}: {each.type}, {each.delivery}, {_types(each.types)}"
+        yield from describe_filter(each)
+    yield from describe_union(settings)
     for event_type in settings.admitted_types or ():
         if not event_type.endswith("*"):
             yield f"order of {event_type}: {catalogue.family(event_type.casefold()).name}"

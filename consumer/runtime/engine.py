@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import structlog
@@ -65,6 +66,8 @@ class Reader:
     """What keeps the source from reading anything at all just now; a sentence."""
     path: Callable[[str], str | None] = lambda _: None
     """How the events of a partition are received, where there is more than one way."""
+    stored: Callable[[str, Checkpoint], None] = lambda _, __: None
+    """Told that the checkpoint of a partition was stored: what brokers are told of it follows from that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +250,7 @@ class Engine:
     ) -> PartitionRunner:
         parts = self._parts
         name = parts.name_partition(partition)
+        writer.on_stored = partial(parts.reader.stored, partition)
         plans = [processor.plan for processor in parts.processors]
         return PartitionRunner(
             partition,

@@ -32,6 +32,7 @@ class CheckpointWriter:
         self._store = store
         self._partition = partition
         self._fence = fence
+        self.on_stored: Callable[[Checkpoint], None] = lambda _: None
         self._uncertain: bytes | None = None
         """What may or may not have been stored by a write whose result is unknown."""
         self._copy: tuple[Checkpoint, bytes] | None = None
@@ -52,6 +53,7 @@ class CheckpointWriter:
             except StoreUnavailable:
                 self._uncertain = body
                 raise
+        self.on_stored(snapshot.checkpoint)
         self.offer_copy(snapshot.checkpoint, body)
 
     async def prove(self) -> None:

@@ -1,0 +1,112 @@
+"""What of the topics is ours: who reads each partition, and how far everything is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from consumer.errors import SourceUnavailable
+from consumer.sources import Intake
+from consumer.sources.faust_app import Inlet
+from consumer.sources.faust_columns import Record
+from consumer.sources.faust_feed import Feed
+from consumer.sources.faust_reader import Reader
+from consumer.sources.faust_rekey import KeyEvents, Rekeyer
+from consumer.sources.faust_settings import FaustSettings
+
+if TYPE_CHECKING:
+    import faust
+    from faust.types import TP
+
+_log = structlog.get_logger("inturn.kafka")
+
+
+class BoardParts(NamedTuple):
+    """What a board is made of."""
+
+    settings: FaustSettings
+    intake: Intake
+    tasks: asyncio.TaskGroup
+    key_events: KeyEvents
+    counts: Mapping[str, int]
+    """The partitions of each topic."""
+    say: Callable[[str, str | None], None]
+    """Told why a partition cannot be read, and None when it can."""
+
+
+class FaustBoard:
+    """The partitions of this replica: the `Board` of its app."""
+
+    def __init__(self, parts: BoardParts) -> None:
+        self._parts = parts
+        self.app: faust.App | None = None
+        """Set as soon as there is one: the app is made with its board."""
+        self.readers: dict[TP, Reader] = {}
+        self.failure: SourceUnavailable | None = None
+        self.has_failed = asyncio.Event()
+        self.was_assigned = False
+        self.is_stopped = False
+        """Nothing new is handed over any more."""
+        self._done: dict[TP, int] = {}
+        self._committed: dict[TP, int] = {}
+
+    def fail(self, failure: SourceUnavailable) -> None:
+        """End the source for a reason; the first one counts."""
+        if self.failure is None:
+            self.failure = failure
+            self.has_failed.set()
+
+    async def assigned(self, partitions: set[TP]) -> None:
+        """Begin to read partitions."""
+        self.was_assigned = True
+        for partition in sorted(partitions):
+            if partition not in self.readers and not self.is_stopped:
+                reader = self.readers[partition] = self._new_reader(partition)
+                reader.start(self._parts.tasks)
+
+    async def revoked(self) -> None:
+        """Give every partition back, drained."""
+        readers = list(self.readers.values())
+        await asyncio.gather(*(reader.stop() for reader in readers if isinstance(reader, Rekeyer)))
+        await asyncio.gather(*(reader.give_back() for reader in readers if isinstance(reader, Feed)))
+        self.readers.clear()
+
+    def deliver(self, partition: TP, records: Sequence[Record]) -> None:
+        """Hand records to whoever reads the partition."""
+        reader = self.readers.get(partition)
+        if reader is not None and not self.is_stopped:
+            reader.deliver(records)
+
+    def note_done(self, partition: TP, offset: int) -> None:
+        """Everything before this offset is done."""
+        self._done[partition] = max(offset, self._done.get(partition, 0))
+
+    def done(self) -> Mapping[TP, int]:
+        """What is done and not committed yet."""
+        return {tp: offset for tp, offset in self._done.items() if self._committed.get(tp) != offset}
+
+    def committed(self, offsets: Mapping[TP, int]) -> None:
+        """Note what was committed."""
+        self._committed.update(offsets)
+
+    def _new_reader(self, partition: TP) -> Reader:
+        parts, app = self._parts, self.app
+        assert app is not None
+        inlet = app.consumer
+        assert isinstance(inlet, Inlet)
+        counts = parts.counts[parts.settings.topic], parts.counts[parts.settings.read_topic]
+        if partition.topic == parts.settings.read_topic:
+            return Feed(partition, inlet, parts.settings, parts.intake, parts.say, counts[0])
+        return Rekeyer(
+            partition,
+            inlet,
+            parts.settings,
+            app.producer,
+            parts.key_events,
+            self.note_done,
+            self.fail,
+            counts,
+        )

@@ -41,7 +41,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 class OutboundSettings(BaseModel):
     """How far requests may go, and how long they may take."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     ports: tuple[Annotated[int, Field(ge=1, le=65_535)], ...] = Field(default=(443,), min_length=1)
     """The ports that https may go to."""

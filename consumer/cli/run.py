@@ -7,6 +7,7 @@ cut off and will be repeated, or workers died too often; 78 the configuration is
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,13 @@ from consumer.settings import Settings
 from consumer.telemetry.logs import LogFormat, configure_logging
 
 
+class Engine(StrEnum):
+    """What reads a source."""
+
+    EVENTHUB = "eventhub"
+    FAUST = "faust"
+
+
 def run(
     *,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -35,6 +43,10 @@ def run(
             show_default=False,
         ),
     ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="What is to read the source: refuse another one than the configuration names."),
+    ] = None,
     as_worker: Annotated[str | None, typer.Option("--as-worker", hidden=True)] = None,
 ) -> None:
     """Read the source and hand every event to the processors that want it, until stopped.
@@ -42,6 +54,7 @@ def run(
     The first SIGTERM or Ctrl-C finishes what is in flight and stores the checkpoint; a second one hurries.
     """
     settings = load_settings(config, os.environ)
+    _check_engine(settings, config, engine)
     count = settings.workers if workers is None else workers
     # Each way has a file of its own: a supervisor has no use for most of what its workers import.
     if as_worker is not None:
@@ -53,6 +66,17 @@ def run(
         code = _run_alone(settings)
     if code:
         raise typer.Exit(code)
+
+
+def _check_engine(settings: Settings, config: Path, engine: Engine | None) -> None:
+    """Raise `ConfigurationError` if the source is not read by the engine that was asked for."""
+    if engine is Engine.FAUST and settings.source.type != "kafka":
+        raise ConfigurationError(
+            f"{config}: --engine faust: source.type is {settings.source.type}, and Faust reads kafka. For an "
+            "event hub write type: kafka, bootstrap: NAME.servicebus.windows.net:9093, topic: its name."
+        )
+    if engine is Engine.EVENTHUB and settings.source.type != "eventhub":
+        raise ConfigurationError(f"{config}: --engine eventhub: source.type is {settings.source.type}.")
 
 
 def _check_shared(settings: Settings, config: Path, count: int) -> None:

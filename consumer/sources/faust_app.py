@@ -61,6 +61,8 @@ class Board(Protocol):
 class Inlet(driver.Consumer):
     """A consumer that hands records over by the batch and commits what the board says."""
 
+    logger = driver.logger  # and not one of this module, which would tell of every start
+
     @property
     def board(self) -> Board:
         """Of this app."""
@@ -134,6 +136,8 @@ class Inlet(driver.Consumer):
 
 class Outlet(driver.Producer):
     """A producer whose brokers drop what comes twice."""
+
+    logger = driver.logger
 
     def _settings_extra(self) -> Mapping[str, Any]:
         transport = self.transport

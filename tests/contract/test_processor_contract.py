@@ -22,6 +22,7 @@ from processors.console import Console
 from processors.deploy_model import DeployModel
 from processors.email import Email
 from processors.function import Function
+from processors.retrain import Retrain
 from processors.webhook import Webhook
 
 ML = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices"
@@ -34,6 +35,20 @@ PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
             "workspaces": [f"{ML}/workspaces/w"],
             "rules": [{"models": ["nothing-here"], "endpoint": "shop"}],
             "deployments_per_hour_max": 1,
+        },
+    ),
+    "retrain": (
+        Retrain,
+        lambda _: {
+            "workspaces": [f"{ML}/workspaces/w"],
+            "rules": [
+                {
+                    "model": "fraud",
+                    "drifts": ["nothing-here"],
+                    "job": {"workspace": f"{ML}/workspaces/w", "component_id": "c"},
+                }
+            ],
+            "runs_per_day_max": 1,
         },
     ),
     "email": (

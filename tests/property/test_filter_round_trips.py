@@ -7,7 +7,7 @@ import json
 import shlex
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer import filter_arm, filter_az
@@ -116,7 +116,6 @@ def _az_condition(key: str, name: str, *words: str) -> AdvancedFilter:
     return AdvancedFilter(key, operator, tuple(map(makers[MEANINGS[operator].operand], words)))
 
 
-@settings(max_examples=120, deadline=None)
 @given(filters(SAYABLE))
 @example(Filter(advanced_filters=(AdvancedFilter("data.x", Operator.BOOL_EQUALS, (False,)),)))
 @example(Filter(advanced_filters=(AdvancedFilter("data.x", Operator.NUMBER_IN_RANGE, ((-5, -1e-7),)),)))
@@ -129,7 +128,6 @@ def test_what_is_written_for_az_means_the_same_to_az_and_is_read_back(wanted: Fi
     assert not said.words or read(az=[str(said)]) == wanted
 
 
-@settings(max_examples=80, deadline=None)
 @given(filters(TEXTS))
 def test_what_az_cannot_say_is_said_to_be_so_and_the_rest_still_is_right(wanted: Filter) -> None:
     said = filter_az.flags(wanted)
@@ -155,7 +153,6 @@ def _is_plain(word: str) -> bool:
         return False
 
 
-@settings(max_examples=80, deadline=None)
 @given(filters(TEXTS))
 def test_resource_managers_json_and_the_canonical_spelling_say_the_same(wanted: Filter) -> None:
     assert read(**canonical(wanted)) == wanted

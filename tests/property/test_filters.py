@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core.filter_operators import Operator
@@ -159,13 +159,11 @@ def naive(wanted: Filter, envelope: dict[str, Any]) -> bool:
     )
 
 
-@settings(max_examples=600)
 @given(FILTERS, events())
 def test_a_compiled_filter_says_what_the_documentation_says(wanted: Filter, envelope: dict[str, Any]) -> None:
     assert compiled(wanted)(event_of(envelope)) is naive(wanted, envelope)
 
 
-@settings(max_examples=400)
 @given(CONDITIONS, st.booleans(), events())
 def test_a_single_condition_says_so_too(
     condition: AdvancedFilter, on_arrays: bool, envelope: dict[str, Any]

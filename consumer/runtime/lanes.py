@@ -224,7 +224,7 @@ class Lanes:
         """Handle one event; that it was done is reported soon, but not for every event by itself."""
         lane.ticket = ticket
         if self._parking is not None:
-            parked = await self._parking.behind(self._index, event)
+            (parked,) = await self._parking.behind(self._index, [event])
             if parked is not None:
                 await self._park([(ticket, parked)])
                 return
@@ -261,17 +261,13 @@ class Lanes:
         self, parking: ParkingWatch, events: list[Event], tickets: list[Flight]
     ) -> tuple[list[Event], list[Flight]]:
         """Send the events of parked objects after those that they wait for, and give the others."""
-        kept: list[tuple[Event, Flight]] = []
-        following: list[tuple[Flight, Parked]] = []
-        for event, ticket in zip(events, tickets, strict=True):
-            parked = await parking.behind(self._index, event)
-            if parked is None:
-                kept.append((event, ticket))
-            else:
-                following.append((ticket, parked))
-        if following:
-            await self._park(following)
-        return [event for event, _ in kept], [ticket for _, ticket in kept]
+        behind = await parking.behind(self._index, events)
+        following = [(ticket, parked) for ticket, parked in zip(tickets, behind, strict=True) if parked]
+        if not following:
+            return events, tickets
+        await self._park(following)
+        kept = [place for place, parked in enumerate(behind) if parked is None]
+        return [events[place] for place in kept], [tickets[place] for place in kept]
 
     async def _park(self, following: list[tuple[Flight, Parked]]) -> None:
         self._processor.counts.dead_lettered += len(following)

@@ -7,7 +7,7 @@ before the partition was taken may be free since: until the store has answered o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -23,7 +23,9 @@ _ASK_EVERY_S = 5.0
 """How often the store is asked about what is parked: as long as a redriven object waits, at most, and seldom
 enough for a small request for each one. Nothing is asked while nothing is parked."""
 _ASKING_SHARE = 20
-"""It is asked less often if that takes long: of the time, it must stay a small part."""
+"""It is asked less often if that takes long: of the time, it must stay a small part,"""
+_ASK_EVERY_MAX_S = 30.0
+"""but not less often than this: it may have taken long because the store was away."""
 
 
 class ParkingWatch:
@@ -52,14 +54,17 @@ class ParkingWatch:
             if self._parked:
                 await self._ask()
             took_s = self._clock.monotonic_s() - started_s
-            await asyncio.sleep(max(_ASK_EVERY_S, _ASKING_SHARE * took_s))
+            await asyncio.sleep(max(_ASK_EVERY_S, min(_ASKING_SHARE * took_s, _ASK_EVERY_MAX_S)))
 
-    async def behind(self, processor: int, event: Event) -> Parked | None:
-        """What an event has to wait for in the dead letters; None: it may be attempted."""
+    async def behind(self, processor: int, events: Sequence[Event]) -> list[Parked | None]:
+        """What each event has to wait for in the dead letters; None: it may be attempted.
+
+        It is so until the caller waits again.
+        """
         while True:
-            parked = self._parked.find(processor, event.object_key)
-            if parked is None or parked.is_confirmed:
-                return parked
+            found = [self._parked.find(processor, event.object_key) for event in events]
+            if all(parked is None or parked.is_confirmed for parked in found):
+                return found
             await self._answer()
 
     def has_room(self, processor: int) -> bool:

@@ -149,7 +149,10 @@ class DeadLetterWriter:
         return await self._store.holds(self._partition, self._names[processor], *object_id)
 
     def _time_ms(self, letter: Letter) -> int:
-        """The time of a letter; that of one that waits behind others shows so: they are redriven by it."""
+        """The time of a letter: one that waits behind others is later, since they are redriven by it.
+
+        Over a change of the owner that is so as far as their clocks agree.
+        """
         follows = letter.reason is Reason.PARKED
         self._last_ms = max(self._clock.now_ms(), self._last_ms + follows)
         return self._last_ms

@@ -103,6 +103,8 @@ class Answer:
     """Which processor is given which event, and whether as one that came too late."""
     skipped: set[tuple[int, Spot]] = field(default_factory=set)
     """Which processor does not want an event because it came too late."""
+    objects: dict[Spot, str] = field(default_factory=dict)
+    """What each event that a processor is given is about."""
     order: dict[str, list[Spot]] = field(default_factory=dict)
     """The events of an object in their turn, stale ones left out."""
 
@@ -149,6 +151,7 @@ class Oracle:
         if fixed is not None:
             self.answer.fixed[spot] = fixed
             return
+        self.answer.objects[spot] = element.object
         wanting = [index for index, wish in enumerate(self.wishes) if element.type in wish.types]
         for index in wanting:
             if not self.wishes[index].in_turn:

@@ -38,10 +38,18 @@ class Audit:
     effects: dict[tuple[int, Place], list[Effect]] = field(default_factory=dict)
     keys: dict[tuple[int, Place], str] = field(default_factory=dict)
     letters: dict[tuple[Place, str | None], DeadLetter] = field(default_factory=dict)
+    reasons: dict[tuple[Place, str | None], set[Reason]] = field(default_factory=dict)
+    """Why it was dead-lettered: parked by one owner, and given up by another."""
     stored: dict[str, Snapshot] = field(default_factory=dict)
     trouble_s: dict[tuple[int, int], float] = field(default_factory=dict)
     """When a lane of a life's processor was last held up."""
     may_repeat: bool = True
+    parking: frozenset[str] = frozenset()
+    """Processors that park."""
+    is_put_aside: Callable[[str, str, str], bool] = lambda *_: False
+    """Whether the store has a letter of a partition, processor and object."""
+    again: set[tuple[int, Place]] = field(default_factory=set)
+    """What was redriven."""
 
     def __post_init__(self) -> None:
         self._rank: dict[tuple[str, Spot], tuple[str, int]] = {}
@@ -86,12 +94,14 @@ class Audit:
             self.complain("lease", f"{told}: begun at {began_s:.3f} s, fenced at {life.fenced_s:.3f} s")
         before = self.effects.setdefault((processor, place), [])
         effect = Effect(now_s, life)
+        fenced = self.stored[place.partition].epoch > life.epoch
         if before:
             self.tally.repeats += 1
             self._repeated(processor, place, before, life, told)
-        elif not stale:
+        elif not stale and (processor, place) not in self.again:
             self._first(processor, place, told)
-        fenced = self.stored[place.partition].epoch > life.epoch
+        if not fenced:
+            self._not_parked(processor, place, told)
         # What an old owner had begun may still happen after the new one has gone on.
         if self.wishes[processor].latest and not stale and not fenced:
             self._newest_effect[processor, place.partition, self._object(place)] = self._rank[
@@ -126,6 +136,15 @@ class Audit:
             self.complain("out-of-order", f"{told}: first done after a later one of {name}")
         self._reached[processor, place.partition, name] = max(rank, reached)
 
+    def _not_parked(self, processor: int, place: Place, told: str) -> None:
+        """Whether nothing that was put aside before, and is there still, ought to have come first."""
+        name, path = self.names[processor], self.answers[place.partition].objects.get(place.spot, "")
+        if name not in self.parking or not self.is_put_aside(place.partition, name, path):
+            return
+        for parked in self.stored[place.partition].parked:
+            if (parked.processor, parked.path) == (name, path) and parked.spot != place.spot:
+                self.complain("out-of-order", f"{told}: behind {parked.spot}, which is put aside")
+
     def _repeated(self, processor: int, place: Place, before: list[Effect], life: Life, told: str) -> None:
         if not self.may_repeat and all(effect.is_acked for effect in before):
             self.complain("repeated", f"{told}: nothing had happened")
@@ -157,13 +176,26 @@ class Audit:
             place = Place(letter.position.partition, letter.position.sequence_number, letter.position.index)
             self.tally.letters += 1
             self.digest("letter", place, letter.processor, letter.reason)
+            self.tally.parked += letter.reason is Reason.PARKED
             self.letters.setdefault((place, letter.processor), letter)
+            self.reasons.setdefault((place, letter.processor), set()).add(letter.reason)
             fixed = self.answers[place.partition].fixed.get(place.spot)
             if letter.processor is None:
                 if fixed != f"dead_lettered:{letter.reason}":
                     self.complain("unaccounted", f"{place} is dead-lettered: {letter.reason}, not {fixed}")
             elif (self.names.index(letter.processor), place.spot) not in self.answers[place.partition].given:
                 self.complain("unaccounted", f"{place} is dead-lettered for {letter.processor}")
+
+    def redriven(self, letters: Sequence[DeadLetter]) -> None:
+        """An operator has had them handled, in this order."""
+        for letter in letters:
+            place = Place(letter.position.partition, letter.position.sequence_number, letter.position.index)
+            key = self.names.index(letter.processor or ""), place
+            self.tally.redriven += 1
+            self.digest("redriven", place, letter.processor)
+            if key not in self.again and key not in self.effects and not letter.stale:
+                self._first(*key, f"{letter.processor} {place} by the operator")
+            self.again.add(key)
 
     def writer(self) -> tuple[Life | None, float]:
         """Who sends a snapshot, and when it was made."""
@@ -290,12 +322,8 @@ class Audit:
         if not wanted:
             return ["stale"]
         ends = []
-        letters = [
-            self.letters[place, self.names[index]]
-            for index in wanted
-            if (place, self.names[index]) in self.letters
-        ]
-        ends = [f"dead_lettered:{letter.reason}" for letter in letters]
+        reasons = [self.reasons.get((place, self.names[index]), set()) for index in wanted]
+        ends = [f"dead_lettered:{reason}" for reason in sorted(set().union(*reasons))]
         if any(not self.wishes[index].latest for index in wanted):
             return [*dict.fromkeys(ends), "handled"] if ends else ["handled"]
         return [*dict.fromkeys(ends), "handled", "stale"]

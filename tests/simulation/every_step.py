@@ -31,9 +31,13 @@ Kills = tuple[int, ...]
 """Steps until a kill, each counted from the start of the replica."""
 
 
+def _world() -> World:
+    return World(SEED, Setup(_SHAPE, _PLAN, replicas=1, parks=True))
+
+
 def run(kills: Kills) -> Outcome:
     """Run the trace; the replica is started again after each kill."""
-    world = World(SEED, Setup(_SHAPE, _PLAN, replicas=1))
+    world = _world()
     rest = list(kills)
 
     def before_step(owner: Owner) -> None:
@@ -51,7 +55,7 @@ def run(kills: Kills) -> Outcome:
 
 def steps() -> int:
     """Steps of the replica if nobody kills it, until it is asked to stop."""
-    world = World(SEED, Setup(_SHAPE, _PLAN, replicas=1))
+    world = _world()
     counted = 0
 
     def before_step(owner: Owner) -> None:

@@ -52,6 +52,8 @@ class Moods:
     """Processors whose receiver is away now."""
     is_calm: bool = False
     """Nothing fails but what is planned to fail for ever."""
+    refused: float = 0.01
+    """Events of which a processor wants to know nothing."""
 
     def draw(self, name: str, place: Place, attempt: int) -> float:
         """A number in [0, 1) that depends on nothing else."""
@@ -60,7 +62,7 @@ class Moods:
 
     def is_refused(self, name: str, place: Place) -> bool:
         """Whether the event can never be handled by the processor."""
-        return self.draw(name, place, 0) < 0.01
+        return self.draw(name, place, 0) < self.refused
 
 
 @dataclass
@@ -128,6 +130,10 @@ class Batch(Receiver):
         self.audit.acked(done)
 
 
+PARKED_MAX = 2
+"""Objects, per partition: few enough for the limit to be reached."""
+
+
 def make_processors(moods: Moods, audit: Audit, chance: random.Random) -> list[RunningProcessor]:
     """All processors of one replica."""
     return [
@@ -142,6 +148,8 @@ def make_processors(moods: Moods, audit: Audit, chance: random.Random) -> list[R
                 else Delivery.ON_ARRIVAL,
                 kind.wish.stale,
                 queue_max=60,
+                parks=kind.name in audit.parking,
+                parked_max=PARKED_MAX,
             ),
             "simulated",
             (Batch if kind.takes_batches else Single)(index, kind, moods, audit, chance),

@@ -72,6 +72,8 @@ class Tally:
     effects: int = 0
     repeats: int = 0
     letters: int = 0
+    parked: int = 0
+    redriven: int = 0
     saves: int = 0
     lives: int = 0
     events: int = 0

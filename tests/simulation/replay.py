@@ -22,11 +22,13 @@ STORM = Plan(kills=9, steals=6, freezes=6, moves=2)
 
 
 def setup_of(seed: int) -> Setup:
-    """Which kind of run a seed is: most are hard, some harder, and every tenth one is only graceful."""
-    events = 300 + seed * 37 % 400
-    if seed % 10 == 0:
-        return Setup(Shape(events=events), QUIET)
-    return Setup(Shape(events=events), STORM if seed % 10 == 5 else Plan())
+    """Which kind of run a seed is: most are hard, some harder, and every tenth one is only graceful.
+
+    In every other one processors park.
+    """
+    shape = Shape(events=300 + seed * 37 % 400)
+    plan = {0: QUIET, 5: STORM}.get(seed % 10, Plan())
+    return Setup(shape, plan, parks=(seed + seed // 10) % 2 == 1)
 
 
 def simulate(seed: int) -> Outcome:

@@ -153,6 +153,19 @@ class SimDeadLetters:
 
         await self._wire.ask(act)
 
+    async def holds(self, partition: PartitionId, processor: str, topic: str, object_path: str) -> bool:
+        return await self._wire.ask(
+            lambda: at_once(self.server.holds(partition, processor, topic, object_path))
+        )
+
+    def has(self, partition: str, processor: str, object_path: str) -> bool:
+        """Whether there is a letter from the partition, without a wire in between."""
+        asked = partition, processor, object_path
+        return any(
+            (letter.position.partition, letter.processor, letter.object_path) == asked
+            for letter in self.server._letters.values()
+        )
+
     async def letters(self, *, limit: int = 1_000) -> AsyncIterator[DeadLetter]:
         async for letter in self.server.letters(limit=limit):
             yield letter

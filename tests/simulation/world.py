@@ -13,6 +13,7 @@ from property.oracle import TOPIC, TYPES
 from simulation.audit import Audit
 from simulation.loop import Owner, SimLoop
 from simulation.nemesis import Faults, Nemesis, Plan
+from simulation.operator import Operator
 from simulation.processors import KINDS, Moods, make_processors
 from simulation.records import Tally, Violation
 from simulation.servers import SimCheckpoints, SimDeadLetters, Weather, Wire
@@ -42,6 +43,8 @@ class Setup(NamedTuple):
     shape: Shape = Shape()
     plan: Plan = Plan()
     replicas: int = 3
+    parks: bool = False
+    """Whether processors park, and somebody redrives."""
 
 
 class Outcome(NamedTuple):
@@ -116,6 +119,10 @@ class World:
         self.letters_weather = Weather()
         self.store = SimCheckpoints(Wire(self.loop, self.chance, self.store_weather), self.audit)
         self.letters = SimDeadLetters(Wire(self.loop, self.chance, self.letters_weather), self.audit)
+        self.audit.is_put_aside = self.letters.has
+        if self.setup.parks:
+            self.moods.refused = 0.03
+            self.audit.parking = frozenset(kind.name for kind in KINDS if not kind.blocks)
         self.nemesis = Nemesis(self, random.Random(self.seed * 7_919 + 3))
 
     def _note(self, *what: Any) -> None:
@@ -130,7 +137,9 @@ class World:
         replica.starts += 1
         name = f"{replica.name}.{replica.starts}"
         chance = random.Random(f"{self.seed}/{name}")
-        clock = SimClock(self.loop, chance.randrange(-500, 500), chance)
+        # Clocks agree where letters of several owners are put in order by them.
+        skew_ms = 0 if self.setup.parks else chance.randrange(-500, 500)
+        clock = SimClock(self.loop, skew_ms, chance)
         source = SimSource(self.loop, self.hub, self.ownership, replica.name, chance, clock)
         processors = make_processors(self.moods, self.audit, chance)
         parts = EngineParts(
@@ -219,6 +228,11 @@ class World:
         for number in range(self.setup.replicas):
             self.replicas.append(Replica(f"r{number}"))
             self.start(self.replicas[-1])
+        if self.setup.parks:
+            operator = Operator(
+                self.letters.server, self.audit, self.moods, random.Random(self.seed * 7_919 + 4)
+            )
+            self.loop.start("operator", operator.work(lambda: self.is_stopping))
         await self.nemesis.rage()
         self.calm()
         await self._drained()

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast
 
 import msgspec
 import orjson
@@ -17,6 +18,7 @@ import structlog
 
 import consumer
 from consumer import opening
+from consumer.consumer_groups import SHARED, groups_of
 from consumer.core import catalogue as rules
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue, Family
@@ -34,6 +36,7 @@ from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.breaker import Breaker, BreakerPolicy
 from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
+from consumer.runtime.engines import Engines, labelled
 from consumer.runtime.gate import Gate
 from consumer.runtime.keying import Keying
 from consumer.runtime.lanes import CUT_OFF_S, processor_of
@@ -43,7 +46,7 @@ from consumer.runtime.rate import RatePolicy, TokenBucket
 from consumer.runtime.signals import end_process, stop_signals
 from consumer.settings import CatalogueRule, OrderRule, Settings
 from consumer.sources import Source
-from consumer.status import EngineStatus
+from consumer.status import EngineStatus, PartitionStatus
 from consumer.stores import DeadLetterStore, InspectableStore
 from consumer.telemetry.admin import AdminServer
 from consumer.telemetry.health import EventLoopHeartbeat
@@ -57,7 +60,7 @@ _log = structlog.get_logger("inturn.lifecycle")
 class Application:
     """A consumer that is put together; `run` starts it."""
 
-    engine: Engine
+    engine: Engine | Engines
     processors: list[RunningProcessor]
     checkpoints: InspectableStore
     dead_letters: DeadLetterStore
@@ -87,43 +90,51 @@ class Application:
                 beating.cancel()
 
 
+class _Stores(NamedTuple):
+    checkpoints: InspectableStore
+    dead_letters: DeadLetterStore
+
+
+@asynccontextmanager
+async def _reading_of(
+    settings: Settings, checkpoints: InspectableStore, reading: tuple[Source, Origin] | None
+) -> AsyncIterator[tuple[Source, Origin]]:
+    """The source, and where it reads: the one that the settings name, unless there is another."""
+    async with AsyncExitStack() as stack:
+        if reading is None:
+            opened = open_source(settings.source, checkpoints, keying_of(settings))
+            reading = await stack.enter_async_context(opened)
+        yield reading
+
+
 @asynccontextmanager
 async def compose(
     settings: Settings, *, clock: Clock | None = None, reading: tuple[Source, Origin] | None = None
 ) -> AsyncIterator[Application]:
     """Put a consumer together; its stores and clients are closed when the block ends.
 
-    `reading` takes the place of the source that the settings name. Raises `ConfigurationError`.
+    `reading` takes the place of the source that the settings name, for all processors. Raises
+    `ConfigurationError`.
     """
     clock = clock or SystemClock()
+
+    def retire(group: str, partition: PartitionStatus) -> None:
+        metrics.retire(labelled(group, partition))
+
     async with AsyncExitStack() as stack:
         checkpoints = await stack.enter_async_context(open_checkpoints(settings.state))
         dead_letters = await stack.enter_async_context(open_dead_letters(settings.dead_letters))
-        if reading is None:
-            opened = open_source(settings.source, checkpoints, keying_of(settings))
-            reading = await stack.enter_async_context(opened)
-        source, origin = reading
-        processors = [running_processor(each, origin.group, clock) for each in settings.processors]
-        engine = Engine(
-            EngineParts(
-                source=source,
-                checkpoints=checkpoints,
-                dead_letters=dead_letters,
-                processors=processors,
-                admission=admission_of(settings),
-                catalogue=catalogue_of(settings),
-                policy=policy_of(settings),
-                name_partition=origin.partition,
-                source_name=origin.description,
-                version=consumer.__version__,
-                drain_timeout_s=settings.drain.timeout_s,
-                fence_after_s=fence_after_s(settings),
-                halts_on_gap=settings.source.on_gap == "halt",
-                reader=origin.reader,
-                on_retired=lambda status: metrics.retire(status),  # noqa: PLW0108 - made below
-            ),
-            clock,
-        )
+        stores = _Stores(checkpoints, dead_letters)
+        engines: dict[str, Engine] = {}
+        processors: list[RunningProcessor] = []
+        groups = groups_of(settings) if reading is None else {SHARED: settings}
+        for group, told in groups.items():
+            opened = await stack.enter_async_context(_reading_of(told, checkpoints, reading))
+            of_group = [running_processor(each, opened[1].group, clock) for each in told.processors]
+            parts = _parts_of(told, opened, of_group, stores, partial(retire, group))
+            engines[group] = Engine(parts, clock)
+            processors += of_group
+        engine = engines[SHARED] if engines.keys() == {SHARED} else Engines(engines)
         heartbeat = EventLoopHeartbeat()
         watchdog = LoopWatchdog(heartbeat, end_process=end_process, whose=processor_of)
 
@@ -140,6 +151,34 @@ async def compose(
             host, port = settings.admin.host, settings.admin.port
             admin = AdminServer(host, port, status=status, metrics=metrics, heartbeat=heartbeat)
         yield Application(engine, processors, checkpoints, dead_letters, metrics, heartbeat, watchdog, admin)
+
+
+def _parts_of(
+    settings: Settings,
+    reading: tuple[Source, Origin],
+    processors: Sequence[RunningProcessor],
+    stores: _Stores,
+    on_retired: Callable[[PartitionStatus], None],
+) -> EngineParts:
+    """What the engine of a consumer group is put together from."""
+    source, origin = reading
+    return EngineParts(
+        source=source,
+        checkpoints=stores.checkpoints,
+        dead_letters=stores.dead_letters,
+        processors=processors,
+        admission=admission_of(settings),
+        catalogue=catalogue_of(settings),
+        policy=policy_of(settings),
+        name_partition=origin.partition,
+        source_name=origin.description,
+        version=consumer.__version__,
+        drain_timeout_s=settings.drain.timeout_s,
+        fence_after_s=fence_after_s(settings),
+        halts_on_gap=settings.source.on_gap == "halt",
+        reader=origin.reader,
+        on_retired=on_retired,
+    )
 
 
 def running_processor(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from consumer.filter_settings import FilterSettings
 from consumer.setting_rules import Concern, Finding, refuse
@@ -12,6 +15,24 @@ from consumer.setting_rules import Concern, Finding, refuse
 Text = Annotated[str, Field(min_length=1, max_length=1_024)]
 TypePattern = Annotated[str, Field(max_length=256, pattern=r"^([^\s*]+\*?|\*)$")]
 """An event type, or with ``*`` at the end the beginning of some; ``*`` alone is all of them."""
+
+
+def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
+    # Pydantic would also take bare numbers, as seconds since 1970: nobody means that here.
+    try:
+        text = value if isinstance(value, str) else ""
+        if isinstance(value, datetime) or text in {"earliest", "latest"} or text[4:5] == "-":
+            return parse(value)
+    except ValueError:
+        pass
+    example = "2026-11-21T06:30:00Z"
+    raise PydanticCustomError(
+        "start", f"should be earliest, latest or a time with its offset such as {example}"
+    )
+
+
+Start = Annotated[Literal["earliest", "latest"] | AwareDatetime, WrapValidator(_place_or_time)]
+"""Where to begin: earliest, latest or an RFC 3339 time."""
 
 
 class RetrySettings(Concern):
@@ -106,5 +127,43 @@ class ProcessorSettings(Concern):
     """
     parked_max: int = Field(default=1_000, ge=1, le=100_000)
     """Objects parked, per partition; at the limit a further failure keeps its lane, and is tried again."""
+    consumer_group: str | None = Field(default=None, pattern=r"^[A-Za-z0-9$][A-Za-z0-9._-]{0,49}$")
+    """A consumer group of its own, with a position of its own: it holds up nobody, however long it hangs.
+
+    The hub is read once more for each group, and the group has to be there. Processors may share one.
+    """
+    begin: Start | None = Field(default=None, alias="from")
+    """Where a consumer group of its own begins: earliest, latest or an RFC 3339 time.
+
+    Once something is stored for the group, it goes on from there. The default is source.start.
+    """
     options: dict[str, Any] = Field(default_factory=dict, alias="with")
     """The processor's own settings."""
+
+
+def group_findings(processors: Sequence[ProcessorSettings], shared: str | None) -> Iterator[Finding]:
+    """What is wrong with consumer groups of processors; `shared` is the source's, None: it has none."""
+    first: dict[str, ProcessorSettings] = {}
+    for index, each in enumerate(processors):
+        group, begin = each.consumer_group, each.begin
+        if group is None:
+            if begin is not None:
+                yield Finding(
+                    ("processors", index, "from"),
+                    "needs a consumer_group: there is one link to a partition for each group, so a processor "
+                    "that is new in the shared one begins at its checkpoint",
+                )
+            continue
+        at = ("processors", index, "consumer_group")
+        other = first.setdefault(group.casefold(), each)
+        if shared is None:
+            yield Finding(at, "only a source of the type eventhub has consumer groups for processors")
+        elif group.casefold() == shared.casefold():
+            yield Finding(at, f"{group} is the group that the others share: leave it out, or give it its own")
+        elif group != other.consumer_group:
+            yield Finding(at, f"{other.name} spells it {other.consumer_group}: they are one group")
+        elif begin is not None and other.begin not in (None, begin):
+            yield Finding(
+                ("processors", index, "from"),
+                f"{other.name} has the same consumer group and says otherwise: a group begins at one place",
+            )

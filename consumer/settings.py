@@ -6,37 +6,17 @@ limit says what happens at the limit. Files are read by `consumer.config_file`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Discriminator, Field, Tag, WrapValidator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from consumer.connection_settings import BlobConnection, EventHubConnection
 from consumer.kafka_settings import KafkaSource
-from consumer.processor_settings import ProcessorSettings, Text, TypePattern
+from consumer.processor_settings import ProcessorSettings, Start, Text, TypePattern, group_findings
 from consumer.setting_rules import WORKERS_MAX, Concern, Finding, GapPolicy, refuse, unshared
 
 DataPath = Annotated[str, Field(max_length=256, pattern=r"^data(\.[^.\s]+)+$")]
-
-
-def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
-    # Pydantic would also take bare numbers, as seconds since 1970: nobody means that here.
-    try:
-        text = value if isinstance(value, str) else ""
-        if isinstance(value, datetime) or text in {"earliest", "latest"} or text[4:5] == "-":
-            return parse(value)
-    except ValueError:
-        pass
-    example = "2026-11-21T06:30:00Z"
-    raise PydanticCustomError(
-        "start", f"should be earliest, latest or a time with its offset such as {example}"
-    )
-
-
-Start = Annotated[Literal["earliest", "latest"] | AwareDatetime, WrapValidator(_place_or_time)]
 
 
 class EventHubSource(EventHubConnection, GapPolicy):
@@ -299,6 +279,12 @@ class Settings(Concern):
                 if name in names[:index]
             )
         )
+        return self
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> Self:
+        shared = self.source.consumer_group if isinstance(self.source, EventHubSource) else None
+        refuse(*group_findings(self.processors, shared))
         return self
 
     @model_validator(mode="after")

@@ -76,6 +76,8 @@ class ProcessorStatus(msgspec.Struct, frozen=True):
     """What lanes have waited for the breaker, added up."""
     rate_waited_s: float = 0.0
     """What lanes have waited for the rate limit, added up."""
+    group: str = ""
+    """Its own consumer group; empty: the one that it shares with others."""
     parked: int = 0
     """Objects whose later events follow an earlier one of theirs into the dead letters."""
 

@@ -204,7 +204,8 @@ def _processors(status: EngineStatus) -> RenderableType:
     errors = []
     for p in status.processors:
         numbers = (_number(n) for n in (p.queued, p.running, p.handled, p.attempts_failed, p.dead_lettered))
-        table.add_row(escape(p.name), escape(p.type), escape(p.delivery), *numbers, _span(p.busy_s))
+        name = f"{p.name} in {p.group}" if p.group else p.name
+        table.add_row(escape(name), escape(p.type), escape(p.delivery), *numbers, _span(p.busy_s))
         if p.breaker in {"open", "half_open"}:
             word = p.breaker.replace("_", " ")
             errors.append(Text(f"breaker of {p.name}: {word}; its events wait", "yellow"))

@@ -14,13 +14,14 @@ from consumer.errors import ConfigurationError, ProcessorSettingsError
 from consumer.processor import Resource
 from consumer.runtime.attempts import RunningProcessor
 from consumer.runtime.engine import Engine
+from consumer.runtime.engines import Engines
 from consumer.runtime.signals import end_process
 
 _CLOSE_S = 1.0
 """How long processors may take to close when one of them cannot be cut off."""
 
 
-async def run_engine(engine: Engine, processors: Sequence[RunningProcessor]) -> None:
+async def run_engine(engine: Engine | Engines, processors: Sequence[RunningProcessor]) -> None:
     """Run an engine from start to stop. Raises what keeps it from running.
 
     Attempts that cannot be cut off do not keep the process: when everything is stored and released, and the

@@ -233,8 +233,10 @@ def _values(name: object) -> Key:
     return name
 
 
-def _natural(partition: str) -> tuple[int, str]:
-    return (int(partition), "") if partition.isdecimal() else (1 << 62, partition)
+def _natural(partition: str) -> tuple[str, int, str]:
+    """By consumer group, the shared one first, and then by number."""
+    group, _, name = partition.rpartition("/")
+    return (group, int(name), "") if name.isdecimal() else (group, 1 << 62, name)
 
 
 def _resident_bytes(highest: int) -> int:

@@ -1,0 +1,49 @@
+"""Processors with a consumer group of their own: the configuration of each group, as if it were alone.
+
+A group has one link to each partition, one checkpoint and one state: all processors in it go at the same
+pace, as far as their queues reach, and begin at the same place. Whoever is to hang without holding up others,
+or to begin elsewhere, needs a group of its own. It is then a consumer of its own in the same process: the hub
+is read once more for it, which counts against the hub's limits. What processors emit stays in their group.
+"""
+
+from __future__ import annotations
+
+from consumer.processor_settings import ProcessorSettings
+from consumer.settings import EventHubSource, Settings
+
+SHARED = ""
+"""Stands for the group that `source.consumer_group` names."""
+
+
+def groups_of(settings: Settings) -> dict[str, Settings]:
+    """The configuration of each group by its name, `SHARED` first unless every processor has another one."""
+    members: dict[str, list[ProcessorSettings]] = {}
+    for processor in sorted(settings.processors, key=lambda each: each.consumer_group is not None):
+        members.setdefault(processor.consumer_group or SHARED, []).append(processor)
+    return {group: _settings_of(settings, group, processors) for group, processors in members.items()}
+
+
+def settings_of(settings: Settings, group: str | None) -> Settings | None:
+    """The configuration of a group by its name in the hub, of the first one for None; None: there is none."""
+    groups = groups_of(settings)
+    if group is None:
+        return next(iter(groups.values()))
+    for name, told in groups.items():
+        if group.casefold() == (name or group_name(told)).casefold():
+            return told
+    return None
+
+
+def group_name(settings: Settings) -> str:
+    """The consumer group of a configuration with one; "" for a source that has none."""
+    return settings.source.consumer_group if isinstance(settings.source, EventHubSource) else ""
+
+
+def _settings_of(settings: Settings, group: str, processors: list[ProcessorSettings]) -> Settings:
+    changes: dict[str, object] = {"processors": tuple(processors)}
+    if group != SHARED:
+        assert isinstance(settings.source, EventHubSource), "only this has groups: see the rules of Settings"
+        begins = [each.begin for each in processors if each.begin is not None]
+        own = {"consumer_group": group} | ({"start": begins[0]} if begins else {})
+        changes["source"] = settings.source.model_copy(update=own)
+    return settings.model_copy(update=changes)

@@ -137,7 +137,9 @@ class ResourceManager:
             following = page.get("nextLink")
             if not following:
                 return found
-            url, parameters = self._own(following), {}
+            if not self._is_own(following):
+                raise AccessRefused("Azure says that the list goes on at another host: no token goes there.")
+            url, parameters = following, {}
         raise RuntimeError(f"The list has more than {PAGES_MAX} pages.")
 
     async def put(self, path: str, api: str, body: Mapping[str, Any], key: str) -> Answer:
@@ -151,32 +153,37 @@ class ResourceManager:
         return (await self._send("POST", self._url(path, api), key, query=query, body=body)).body
 
     async def follow(self, answer: Answer, key: str, patience: Patience, what: str) -> Ending | None:
-        """Wait for the end of the operation that an answer tells of; None if it tells of none.
+        """Wait for the end of the operation that an answer tells of.
 
+        None: it tells of none, or of one that cannot be asked (any more); the resource itself says then.
         Raises `Retry` when the patience is used up; the operation goes on.
         """
         status_url = answer.headers.get("azure-asyncoperation")
         url = status_url or answer.headers.get("location")
-        if answer.status not in {201, 202} or url is None:
+        if answer.status not in {201, 202} or url is None or not self._is_own(url):
             return None
         wait_s = self._pause_s(answer)
         while True:
             await patience.wait(wait_s, f"{what} is still under way.")
             try:
-                seen = await self._send("GET", self._own(url), key)
+                seen = await self._send("GET", url, key)
             except Retry as later:
                 # A look that fails says nothing of the operation.
                 wait_s = max(later.after_s or 0.0, self._settings.poll_s)
                 continue
+            except Refused:
+                return None
             ending = _ending_of(seen, is_status=status_url is not None)
             if ending is not None:
                 return ending
             wait_s = self._pause_s(seen)
 
     async def ended(self, url: str, key: str) -> Ending | None:
-        """How an operation ended whose address is known; None if it goes on, or is not known any more."""
+        """How an operation ended whose address is known; None if it goes on, or cannot be asked."""
+        if not self._is_own(url):
+            return None
         try:
-            return _ending_of(await self._send("GET", self._own(url), key), is_status=True)
+            return _ending_of(await self._send("GET", url, key), is_status=True)
         except Refused:
             return None
 
@@ -187,14 +194,10 @@ class ResourceManager:
     def _url(self, path: str, api: str) -> str:
         return f"{self._settings.url}{path}?api-version={api}"
 
-    def _own(self, url: str) -> str:
-        """An address out of an answer. Raises `AccessRefused` if it leads elsewhere: our token stays here."""
+    def _is_own(self, url: str) -> bool:
+        """Whether an address out of an answer is of the same host: our token goes to no other."""
         ours, theirs = urlsplit(self._settings.url), urlsplit(url)
-        if (theirs.scheme, theirs.netloc.casefold()) != (ours.scheme, ours.netloc.casefold()):
-            raise AccessRefused(
-                f"Azure names an address of another host, {theirs.netloc}: no token goes there."
-            )
-        return url
+        return (theirs.scheme, theirs.netloc.casefold()) == (ours.scheme, ours.netloc.casefold())
 
     async def _send(
         self,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from consumer.processor import Reject
 
@@ -37,18 +37,32 @@ CLOUDS: Mapping[str, Cloud] = {
 }
 
 _SEGMENT = r"[A-Za-z0-9._()-]{1,90}"
-_GROUP = rf"(?i)^/subscriptions/{_SEGMENT}/resourceGroups/{_SEGMENT}/providers"
-_ML_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}"
-_WORKSPACE = rf"{_GROUP}/Microsoft\.MachineLearningServices/workspaces/{_ML_NAME}"
+_GROUP = rf"/subscriptions/{_SEGMENT}/resourceGroups/{_SEGMENT}/providers"
+_WORKSPACE_ID = re.compile(
+    rf"{_GROUP}/Microsoft\.MachineLearningServices/workspaces/{NAME.pattern}", re.IGNORECASE
+)
+_FACTORY_ID = re.compile(
+    rf"{_GROUP}/Microsoft\.DataFactory/factories/[A-Za-z0-9][A-Za-z0-9-]{{2,62}}", re.IGNORECASE
+)
 
-WorkspaceId = Annotated[str, Field(max_length=512, pattern=rf"{_WORKSPACE}$")]
+
+def _check_workspace(text: str) -> str:
+    return _checked(text, _WORKSPACE_ID, "Microsoft.MachineLearningServices/workspaces/NAME")
+
+
+def _check_factory(text: str) -> str:
+    return _checked(text, _FACTORY_ID, "Microsoft.DataFactory/factories/NAME")
+
+
+def _checked(text: str, shape: re.Pattern[str], what: str) -> str:
+    if not shape.fullmatch(text):
+        raise ValueError(f"not a resource id: /subscriptions/ID/resourceGroups/NAME/providers/{what}")
+    return text
+
+
+WorkspaceId = Annotated[str, Field(max_length=512), AfterValidator(_check_workspace)]
 """The resource id of an Azure ML workspace."""
-FactoryId = Annotated[
-    str,
-    Field(
-        max_length=512, pattern=rf"{_GROUP}/Microsoft\.DataFactory/factories/[A-Za-z0-9][A-Za-z0-9-]{{2,62}}$"
-    ),
-]
+FactoryId = Annotated[str, Field(max_length=512), AfterValidator(_check_factory)]
 """The resource id of a Data Factory."""
 Glob = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\S+$")]
 """A name in which ``*`` stands for any characters and ``?`` for one; case counts."""

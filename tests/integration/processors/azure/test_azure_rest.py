@@ -7,7 +7,7 @@ import uuid
 from contextlib import asynccontextmanager
 
 import pytest
-from harness.resource_manager import DROPPED, LOST, Fault, Said, error
+from harness.resource_manager import DROPPED, LOST, Fault, ResourceManagerServer, Said, error
 from harness.resource_manager_ml import WORKSPACE
 from pydantic import ValidationError
 
@@ -155,13 +155,37 @@ async def test_a_request_that_takes_too_long_is_a_retry(azure, workspace):
     never.set()
 
 
-async def test_no_token_goes_to_an_address_of_another_host(azure, workspace):
-    elsewhere = Said(201, {}, {"Azure-AsyncOperation": "http://127.0.0.1:9/operations/1"})
-    azure.faults.append(Fault("PUT", "shop", elsewhere))
+@pytest.mark.parametrize("header", ["Azure-AsyncOperation", "Location"])
+async def test_no_token_goes_to_an_address_of_another_host(azure, workspace, header):
+    async with ResourceManagerServer() as elsewhere, connected(azure) as manager:
+        azure.faults.append(Fault("PUT", "shop", Said(201, {}, {header: f"{elsewhere.url}/operations/1"})))
+        answer = await manager.put(ENDPOINT, API, NEW_ENDPOINT, "key")
+        assert await manager.follow(answer, "key", Patience(10), "It") is None
+        assert await manager.ended(f"{elsewhere.url}/operations/1", "key") is None
+        azure.faults.append(Fault("GET", "shop", Said(200, {"value": [], "nextLink": f"{elsewhere.url}/2"})))
+        with pytest.raises(AccessRefused, match="another host"):
+            await manager.list(f"{ENDPOINT}/deployments", API, "key")
+        assert elsewhere.requests == []
+
+
+async def test_an_operation_that_azure_has_forgotten_is_left_to_the_resource_to_tell(azure, workspace):
+    azure.faults.append(Fault("GET", "/operations/", error(404, "NotFound", "Gone.")))
     async with connected(azure) as manager:
         answer = await manager.put(ENDPOINT, API, NEW_ENDPOINT, "key")
-        with pytest.raises(AccessRefused, match="another host"):
-            await manager.follow(answer, "key", Patience(10), "It")
+        assert await manager.follow(answer, "key", Patience(10), "The endpoint") is None
+
+
+async def test_an_operation_that_is_told_of_by_location_ends_when_it_is_accepted_no_more(azure, workspace):
+    at = f"{azure.url}{WORKSPACE}/result?api-version={API}"
+    azure.faults += [
+        Fault("PUT", "shop", Said(202, None, {"Location": at})),
+        Fault("GET", "/result", Said(202), times=2),
+        Fault("GET", "/result", Said(200, {})),
+    ]
+    async with connected(azure) as manager:
+        answer = await manager.put(ENDPOINT, API, NEW_ENDPOINT, "key")
+        assert (await manager.follow(answer, "key", Patience(10), "It")).is_success
+    assert len(azure.asked("GET", "/result")) == 3
 
 
 async def test_a_machine_without_an_identity_is_a_fault_and_no_retry(azure, monkeypatch):

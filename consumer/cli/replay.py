@@ -22,7 +22,8 @@ from rich.console import Console
 from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
-from consumer.cli.replay_report import Progress, print_entries, print_plan, print_report
+from consumer.cli.progress import Progress
+from consumer.cli.replay_report import print_entries, print_plan, print_report
 from consumer.config_file import load_settings
 from consumer.replay.ledger import Entry, Ledger, ledger_path
 from consumer.replay.places import Mark, Place, parse_place

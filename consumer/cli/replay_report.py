@@ -1,70 +1,20 @@
-"""What `inturn replay` shows: the plan, how far it is, and the table at the end."""
+"""What `inturn replay` shows: the plan, and the table at the end."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from consumer.replay.ledger import Entry
 from consumer.replay.planning import Plan
 from consumer.replay.running import Run
 
-_LINE_EVERY_S = 2.0
-"""Without a terminal: how often a line says how far it is."""
 _OUTCOMES = ("handled", "duplicate", "stale", "ignored", "dead_lettered")
-
-
-class Progress:
-    """A bar on a terminal, now and then a line elsewhere."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console = console
-        self._total = total
-        self._said_s = time.monotonic()
-        self._bars: Bars | None = None
-        if console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bars = Bars(*columns, console=console, transient=True)
-            self._bar = self._bars.add_task("messages done", total=total)
-
-    def __enter__(self) -> Self:
-        if self._bars is not None:
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def show(self, done: int, *, is_stopping: bool) -> None:
-        """Take how many messages are done, and whether nothing new is begun."""
-        if self._bars is not None:
-            what = "finishing what is in flight" if is_stopping else "messages done"
-            self._bars.update(self._bar, completed=done, description=what)
-        elif time.monotonic() - self._said_s >= _LINE_EVERY_S:
-            self._said_s = time.monotonic()
-            self._console.print(f"{done:,} of {self._total:,} messages done")
 
 
 def print_plan(console: Console, plan: Plan, notices: Sequence[str], *, is_dry: bool) -> None:

@@ -29,9 +29,7 @@ async def run_engine(engine: Engine | Engines, processors: Sequence[RunningProce
     """
     async with AsyncExitStack() as stack:
         for processor in processors:
-            if isinstance(processor.target, Resource):
-                await _open(processor, processor.target)
-                stack.push_async_callback(processor.target.close)
+            await open_processor(processor, stack)
 
         async def end() -> None:
             with suppress(TimeoutError):
@@ -42,9 +40,11 @@ async def run_engine(engine: Engine | Engines, processors: Sequence[RunningProce
         await engine.run(end)
 
 
-async def _open(processor: RunningProcessor, target: Resource) -> None:
-    """Open a processor; what keeps it from that says whose it is."""
-    name = processor.plan.name
+async def open_processor(processor: RunningProcessor, stack: AsyncExitStack) -> None:
+    """Open a processor if it wants that, and have `stack` close it; an error says whose it is."""
+    name, target = processor.plan.name, processor.target
+    if not isinstance(target, Resource):
+        return
     try:
         await target.open()
     except ConfigurationError as error:
@@ -52,3 +52,4 @@ async def _open(processor: RunningProcessor, target: Resource) -> None:
     except Exception as error:
         error.add_note(f"While opening the processor {name}.")
         raise
+    stack.push_async_callback(target.close)

@@ -17,8 +17,11 @@ from consumer.events import Event
 from consumer.processor import Context, Retry
 
 _CLOSED_RETRY_AFTER_S = 5.0
-# What an event says may not move the cursor or forge a line.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+# What an event says may not move the cursor, forge a line, hide, or turn the direction of what follows.
+_UNSEEN = (0x61C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in _UNSEEN
+}
 _DIM, _BOLD, _YELLOW, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[33m", "\x1b[0m"
 
 

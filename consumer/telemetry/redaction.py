@@ -28,8 +28,12 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 _SECRET_NAME = re.compile(rf"^(?:.*_)?(?:{_NAMES})$", re.IGNORECASE)
-# Terminal escapes and forged lines have no place in a log; tabs and newlines survive only in tracebacks.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+# Terminal escapes, forged lines, and marks that hide or turn the direction of what follows have no place in a
+# log; tabs and newlines survive only in tracebacks.
+_UNSEEN = (0x61C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in _UNSEEN
+}
 _CONTROLS_BUT_LINES = {code: text for code, text in _CONTROLS.items() if code not in {9, 10}}
 
 

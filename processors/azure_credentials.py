@@ -17,8 +17,7 @@ from azure.identity.aio import (
 
 from consumer.errors import ProcessorSettingsError
 from processors.azure_settings import CLOUDS, AzureSettings
-
-_SECRET_MAX_BYTES = 65_536
+from processors.secret_files import SecretFile
 
 
 def credential_of(settings: AzureSettings) -> AsyncTokenCredential:
@@ -44,23 +43,23 @@ def credential_of(settings: AzureSettings) -> AsyncTokenCredential:
         case "cli":
             return AzureCliCredential(tenant_id=settings.tenant_id or "")
         case "client_secret":
-            return SecretFileCredential(settings)
+            assert settings.client_secret_file is not None
+            return SecretFileCredential(settings, settings.client_secret_file)
 
 
 class SecretFileCredential(AsyncTokenCredential):
     """An application with a secret in a file, which may be replaced while we run."""
 
-    def __init__(self, settings: AzureSettings) -> None:
+    def __init__(self, settings: AzureSettings, path: Path) -> None:
         """Raises `ProcessorSettingsError` if the file cannot be read or is empty."""
-        assert settings.client_secret_file is not None
         self._settings = settings
-        self._path = settings.client_secret_file
-        self._secret = _read(self._path)
+        self._file = SecretFile(path, "client_secret_file")
+        self._secret = self._file.read()
         self._inner = self._made()
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         """A token, got with the secret that the file holds now."""
-        secret = await asyncio.to_thread(_read, self._path)
+        secret = await asyncio.to_thread(self._file.read)
         if secret != self._secret:
             old, self._secret = self._inner, secret
             self._inner = self._made()
@@ -81,20 +80,3 @@ class SecretFileCredential(AsyncTokenCredential):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_SECRET_MAX_BYTES + 1)
-    except OSError as error:
-        raise ProcessorSettingsError(
-            f"client_secret_file: {path} cannot be read ({error.strerror})."
-        ) from error
-    try:
-        secret = content.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        secret = ""  # not chained: the error would hold the secret's bytes
-    if not secret or len(content) > _SECRET_MAX_BYTES:
-        raise ProcessorSettingsError(f"client_secret_file: {path} does not hold a secret.")
-    return secret

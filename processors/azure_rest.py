@@ -3,11 +3,12 @@
 A request is sent once. Whether it is made again is the engine's to say, by the retry policy of the
 processor; so an answer that never came is a `Retry`, and the next attempt looks first at what is there.
 (aiohttp sends what may be repeated, GET and PUT, once more when the connection breaks; Azure answers 409 to
-a PUT whose first one it is busy with, which is a `Retry` too. It never repeats a POST.)
+a PUT whose first one it is busy with. It never repeats a POST.)
 
-    429, 5xx, 408, 409, 412, no answer   Retry, after as long as Azure asks for
-    400, 404, 422, and other 4xx         `Refused`, a Reject, with Azure's code and message
-    401, 403, no token                   `AccessRefused`, a fault: an operator has to act
+    429, 409, still under way       `NotYet`, for as long as Azure asks: nothing has failed
+    5xx, 408, 412, no answer        `Retry`
+    400, 404, 422, and other 4xx    `Refused`, a Reject, with Azure's code and message
+    401, 403, no token              `AccessRefused`, a fault: an operator has to act
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ PAGES_MAX = 50
 RETRY_AFTER_MAX_S = 600.0
 """Azure is believed no longer wait than that."""
 _NO_ANSWER_AFTER_S = 5.0
+_BUSY_AFTER_S = 10.0
 _MESSAGE_MAX = 500
 _REQUEST_IDS = uuid.UUID("5a0b0f0e-3b0c-5f43-9d0e-1f6d1c1f7a10")
-_TRY_LATER = frozenset({408, 409, 412, 429})
+_BUSY = frozenset({409, 429})
+_TRY_AGAIN = frozenset({408, 412})
 
 
 class Refused(Reject):
@@ -156,7 +159,7 @@ class ResourceManager:
         """Wait for the end of the operation that an answer tells of.
 
         None: it tells of none, or of one that cannot be asked (any more); the resource itself says then.
-        Raises `Retry` when the patience is used up; the operation goes on.
+        Raises `NotYet` when the patience is used up; the operation goes on.
         """
         status_url = answer.headers.get("azure-asyncoperation")
         url = status_url or answer.headers.get("location")
@@ -261,10 +264,12 @@ def _error_of(answer: Answer) -> Exception:
     """What an answer means that is no success."""
     code, message = said(answer.body)
     text = f"{answer.status} {code}: {message}" if code or message else str(answer.status)
+    after_s = _retry_after_s(answer.headers)
     # Azure ML says so with 400 too while an endpoint is being changed.
-    is_busy = answer.status == 400 and "provisioning state" in message
-    if answer.status in _TRY_LATER or answer.status >= 500 or is_busy:
-        return Retry(f"Azure asks to come back later ({text}).", after_s=_retry_after_s(answer.headers))
+    if answer.status in _BUSY or (answer.status == 400 and "provisioning state" in message):
+        return NotYet(f"Azure is busy ({text}).", after_s=_BUSY_AFTER_S if after_s is None else after_s)
+    if answer.status in _TRY_AGAIN or answer.status >= 500:
+        return Retry(f"Azure has trouble ({text}).", after_s=after_s)
     if answer.status in {401, 403}:
         return AccessRefused(f"Azure does not let us ({text}). Give the identity the role that it needs.")
     return Refused(answer.status, code, message)

@@ -71,7 +71,7 @@ Glob = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\S+$")]
 class Frozen(BaseModel):
     """Settings that refuse what they do not know, and never change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class AzureSettings(Frozen):

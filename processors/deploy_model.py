@@ -4,8 +4,8 @@ It is off until it is told which workspaces, which models, and how many deployme
 deployed is looked up just before acting, so that neither a late event nor a second one does harm: only a
 higher version than the one that is there goes in. All that a restart needs is kept at Azure, in tags.
 
-A deployment takes minutes. An attempt follows it for `operation_max_s`, and `deadline_s` of the processor
-should be longer; an attempt that is cut goes on next time with the operation that is under way.
+A deployment takes minutes. An attempt follows it for `follow_s` and then puts the event off, which is no
+failure; that attempt, or one after a crash, goes on with the operation that is under way.
 
 Says `Inturn.ModelDeployed` or `Inturn.ModelDeploymentFailed`. A deployment that Azure could not do is told
 as such and counts as handled (`on_failed: emit`), for what is emitted in an attempt that fails is never seen.
@@ -69,8 +69,10 @@ class DeployModel:
         """Which models, and what becomes of them; the first that fits counts."""
         deployments_per_hour_max: int = Field(ge=1, le=PER_HOUR_MAX)
         """Deployments begun in an hour at each endpoint; counted at Azure, so replicas agree."""
-        operation_max_s: float = Field(default=1_500.0, gt=0, le=86_400)
-        """An attempt waits so long for Azure; the next one goes on. `deadline_s` should be longer."""
+        follow_s: float = Field(default=20.0, gt=0, le=3_600)
+        """An attempt waits so long for Azure, then the event is put off. `deadline_s` has to be longer."""
+        operation_max_s: float = Field(default=3_600.0, gt=0, le=86_400)
+        """A deployment that takes longer counts as failed."""
         on_failed: Literal["emit", "reject"] = "emit"
         """When Azure cannot do it. emit: say Inturn.ModelDeploymentFailed. reject: a dead letter."""
 
@@ -99,7 +101,7 @@ class DeployModel:
     async def __call__(self, event: Event, context: Context) -> None:
         """Bring the deployment to the event's version, or leave it where it is.
 
-        Raises `Retry` while Azure is busy, `Reject` for what can never be, `AccessRefused` without the role.
+        Raises `NotYet` while Azure is at it, `Reject` for what can never be, `AccessRefused` without a role.
         """
         wanted = wanted_of(event, self._settings.workspaces, self._settings.rules)
         if wanted is None:
@@ -114,7 +116,7 @@ class DeployModel:
             settings.deployments_per_hour_max,
             settings.operation_max_s,
         )
-        endpoint = OnlineEndpoint(self._manager, wanted, key, Patience(settings.operation_max_s))
+        endpoint = OnlineEndpoint(self._manager, wanted, key, Patience(settings.follow_s))
         try:
             ending = await self._bring_about(endpoint, aim, wanted)
         except Refused as refusal:

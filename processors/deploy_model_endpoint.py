@@ -57,13 +57,15 @@ class OnlineEndpoint:
 
     async def ending_of(self, deployment: Deployment) -> Ending:
         """Why a deployment failed, as far as Azure still tells."""
+        if deployment.is_moving:
+            return Ending(is_success=False, code="TakesTooLong", message=f"It is still {deployment.state}.")
         ending = None
         if deployment.operation_url is not None:
             ending = await self._manager.ended(deployment.operation_url, self._key)
         return ending or Ending(is_success=False, code=deployment.state.capitalize())
 
     async def wait(self, why: str, seconds: float | None = None) -> None:
-        """Wait, by default until it is worth to look again. Raises `Retry` where that would be too long."""
+        """Wait, by default until it is worth to look again. Raises `NotYet` where that would be too long."""
         await self._patience.wait(self._manager.poll_s if seconds is None else seconds, why)
 
     async def take_traffic(self, endpoint: Mapping[str, Any]) -> Ending:

@@ -103,7 +103,7 @@ class Superseded(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """This very effect was attempted, and Azure could not do it."""
+    """This very effect was attempted, and Azure could not do it, or not in time."""
 
     deployment: Deployment
 
@@ -131,8 +131,9 @@ class Aim(NamedTuple):
     deployment: str
     key: str
     per_hour_max: int
-    own_failure_s: float
-    """A failure of this effect that began so lately is its result; an older one is tried again."""
+    operation_max_s: float
+    """A deployment of this effect that takes longer has failed. If it failed that lately, that is the result
+    of this effect; an older failure is tried again."""
 
 
 def next_step(aim: Aim, deployments: Sequence[Deployment], now_s: float) -> Step:
@@ -143,16 +144,18 @@ def next_step(aim: Aim, deployments: Sequence[Deployment], now_s: float) -> Step
     # Whatever became of the higher one: going back behind it is never what was meant.
     if newest > aim.version:
         return Superseded(newest)
-    moving = [each for each in (target, *deployments) if each is not None and each.is_moving]
-    if moving:
+    is_ours = target is not None and target.key == aim.key and target.version == aim.version
+    age_s = now_s - max(target.begun_s, default=0) if target is not None else 0.0
+    if moving := [each for each in (target, *deployments) if each is not None and each.is_moving]:
+        if is_ours and moving[0] is target and age_s > aim.operation_max_s:
+            return Failed(moving[0])
         return Follow(moving[0])
     if target is not None and (target not in same or target.version is None):
         return Occupied(str((target.resource.get("properties") or {}).get("model") or "no model"))
     if target is not None and target.version == aim.version:
-        is_ours = target.key == aim.key
         if target.state == "succeeded":
             return Deployed(is_ours)
-        if is_ours and now_s - max(target.begun_s, default=0) <= aim.own_failure_s:
+        if is_ours and age_s <= aim.operation_max_s:
             return Failed(target)
     wait_s = _too_many(deployments, aim.per_hour_max, now_s)
     if wait_s > 0:

@@ -111,7 +111,7 @@ class Retrain:
     async def __call__(self, event: Event, context: Context) -> None:
         """Start a run, or say why not.
 
-        Raises `Retry` while Azure is busy, `Reject` for what can never be, `AccessRefused` without the role.
+        Raises `NotYet` while Azure is busy, `Reject` for what can never be, `AccessRefused` without the role.
         """
         sign = self._sign(event)
         if sign is None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from consumer.processor import Retry
+from consumer.processor import NotYet
 from processors.azure_rest import PAGES_MAX, Refused, ResourceManager
 from processors.azure_settings import segment
 from processors.retrain_governor import Run, RunState
@@ -107,7 +107,7 @@ class FactoryTarget:
         self._asked_s = {known: at for known, at in self._asked_s.items() if now_s - at < self.shows_after_s}
         if key in self._asked_s:
             wait_s = self._asked_s[key] + self.shows_after_s - now_s
-            raise Retry("Whether the run was started will show in a while.", after_s=wait_s)
+            raise NotYet("Whether the run was started will show in a while.", after_s=wait_s)
         self._asked_s[key] = now_s
         marks = {settings.key_parameter: key, settings.model_parameter: sign.rule.model}
         path = f"{settings.factory}/pipelines/{segment(settings.pipeline)}/createRun"

@@ -22,7 +22,7 @@ from processors.deploy_model_steps import (
 )
 
 NOW_S = 1_800_000_000.0
-AIM = Aim("fraud", 5, "blue", "our-key", per_hour_max=3, own_failure_s=600)
+AIM = Aim("fraud", 5, "blue", "our-key", per_hour_max=3, operation_max_s=600)
 
 
 def deployment(name="blue", model="fraud", version=4, state="succeeded", key="", begun_s=()):
@@ -90,6 +90,9 @@ def test_too_many_wait_no_longer_than_until_one_of_the_hour_is_past(found):
         ([deployment(version=5, state="failed", key="our-key", begun_s=[NOW_S - 60])], Failed),
         ([deployment(version=5, state="failed", key="our-key", begun_s=[NOW_S - 700])], Deploy),
         ([deployment(version=5, state="failed", key="other", begun_s=[NOW_S - 60])], Deploy),
+        ([deployment(version=5, state="updating", key="our-key", begun_s=[NOW_S - 590])], Follow),
+        ([deployment(version=5, state="updating", key="our-key", begun_s=[NOW_S - 610])], Failed),
+        ([deployment(version=5, state="updating", key="other", begun_s=[NOW_S - 610])], Follow),
         ([deployment(model="churn")], Occupied),
         ([deployment(version=None)], Occupied),
         ([deployment(begun_s=[NOW_S - 1, NOW_S - 2, NOW_S - 3])], TooMany),

@@ -12,7 +12,7 @@ from harness.resource_manager_ml import WORKSPACE
 from pydantic import ValidationError
 
 from consumer.errors import ProcessorSettingsError
-from consumer.processor import Reject, Retry
+from consumer.processor import NotYet, Reject, Retry
 from processors.azure_credentials import SecretFileCredential, credential_of
 from processors.azure_rest import AccessRefused, Patience, Refused, ResourceManager
 from processors.azure_settings import AzureSettings
@@ -73,7 +73,7 @@ async def test_an_operation_that_outlasts_the_patience_is_asked_for_again_and_go
     azure.gate.clear()
     async with connected(azure) as manager:
         answer = await manager.put(ENDPOINT, API, NEW_ENDPOINT, "key")
-        with pytest.raises(Retry, match="still under way"):
+        with pytest.raises(NotYet, match="still under way"):
             await manager.follow(answer, "key", Patience(0.1), "The endpoint")
     assert azure.deeds("endpoint") == ["shop"]
 
@@ -106,11 +106,11 @@ async def test_what_does_not_exist_is_none(azure, workspace):
 @pytest.mark.parametrize(
     ("said", "expected", "text"),
     [
-        (error(429, "TooManyRequests", "Slow down.", Retry_After="17"), Retry, "TooManyRequests"),
+        (error(429, "TooManyRequests", "Slow down.", Retry_After="17"), NotYet, "TooManyRequests"),
         (error(503, "ServiceUnavailable", "Later."), Retry, "ServiceUnavailable"),
         (Said(502), Retry, "502"),
-        (error(409, "Conflict", "In progress."), Retry, "In progress"),
-        (error(400, "UserError", "It is in Updating provisioning state."), Retry, "Updating"),
+        (error(409, "Conflict", "In progress."), NotYet, "In progress"),
+        (error(400, "UserError", "It is in Updating provisioning state."), NotYet, "Updating"),
         (error(400, "BadArgument", "No."), Refused, r"BadArgument\): No"),
         (error(422, "Unprocessable", "No."), Refused, "Unprocessable"),
         (error(404, "PipelineNotFound", "No."), Refused, "PipelineNotFound"),
@@ -124,6 +124,7 @@ async def test_an_error_means_again_never_or_somebody_has_to_act(azure, workspac
         with pytest.raises(expected, match=text) as raised:
             await manager.put(ENDPOINT, API, NEW_ENDPOINT, "key")
     assert isinstance(raised.value, Reject) == (expected is Refused)
+    assert isinstance(raised.value, NotYet) == (expected is NotYet)
     if said.headers:
         assert raised.value.after_s == 17
     assert azure.ledger == []

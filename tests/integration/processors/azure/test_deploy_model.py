@@ -9,7 +9,7 @@ import pytest
 from harness.resource_manager import LOST, Fault, error
 from harness.resource_manager_ml import WORKSPACE
 
-from consumer.processor import Context, Reject, Retry
+from consumer.processor import Context, NotYet, Reject, Retry
 from processors.azure_rest import AccessRefused
 from processors.deploy_model import DeployModel
 
@@ -24,7 +24,6 @@ async def deploying(azure, rule=None, **changes):
         "workspaces": [WORKSPACE],
         "rules": [RULE | (rule or {})],
         "deployments_per_hour_max": 10,
-        "operation_max_s": 20,
     }
     processor = DeployModel(DeployModel.Settings.model_validate(settings | changes))
     await processor.open()
@@ -232,13 +231,26 @@ async def test_a_failure_found_after_a_crash_is_told_with_its_reason_and_not_tri
 ):
     azure.gate.clear()
     azure.failing["blue"] = ("ImageBuildFailure", "No.")
-    async with deploying(azure, operation_max_s=0.3) as deploy:
+    async with deploying(azure, follow_s=0.3) as deploy:
         with pytest.raises(Retry):
             await given(deploy, registered(3))
     azure.gate.set()
     async with deploying(azure) as deploy:
         ((told, data),) = await given(deploy, registered(3), attempt=2)
     assert (told, data["code"], len(azure.ledger)) == ("ModelDeploymentFailed", "ImageBuildFailure", 1)
+
+
+async def test_a_deployment_that_takes_too_long_is_told_as_failed(azure, shop, registered):
+    azure.gate.clear()
+    async with deploying(azure, follow_s=0.1, operation_max_s=1) as deploy:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    ((told, data),) = await given(deploy, registered(3))
+                    break
+                except NotYet:
+                    continue
+    assert (told, data["code"], len(azure.ledger)) == ("ModelDeploymentFailed", "TakesTooLong", 1)
 
 
 async def test_a_deployment_of_somebody_else_is_waited_for(azure, shop, registered):
@@ -255,7 +267,7 @@ async def test_azure_that_asks_for_time_gets_it(azure, shop, registered):
         Fault("PUT", "/deployments/", error(429, "TooManyRequests", "Slow.", Retry_After="7"))
     )
     async with deploying(azure) as deploy:
-        with pytest.raises(Retry) as asked:
+        with pytest.raises(NotYet) as asked:
             await given(deploy, registered(3))
         assert asked.value.after_s == 7
         await given(deploy, registered(3), attempt=2)
@@ -274,7 +286,7 @@ async def test_deployments_an_hour_are_counted_at_azure_over_all_processes(azure
         async with deploying(azure, deployments_per_hour_max=2) as deploy:
             await given(deploy, registered(version))
     async with deploying(azure, deployments_per_hour_max=2) as deploy:
-        with pytest.raises(Retry, match="in this hour") as asked:
+        with pytest.raises(NotYet, match="in this hour") as asked:
             await given(deploy, registered(3))
     assert 3_500 < asked.value.after_s <= 3_600
     assert len(azure.ledger) == 2

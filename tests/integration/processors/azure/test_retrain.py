@@ -11,7 +11,7 @@ from harness.resource_manager import LOST, Fault, error
 from harness.resource_manager_factory import FACTORY
 from harness.resource_manager_ml import WORKSPACE
 
-from consumer.processor import Context, Reject, Retry
+from consumer.processor import Context, NotYet, Reject, Retry
 from processors.azure_rest import AccessRefused
 from processors.retrain import Retrain
 from processors.retrain_targets import FactoryTarget
@@ -189,7 +189,7 @@ async def test_a_run_that_does_not_show_yet_is_waited_for(azure, factory, drifte
     async with retraining(azure) as retrain:
         with pytest.raises(Retry, match="no answer"):
             await given(retrain, drifted(1))
-        with pytest.raises(Retry, match="show in a while") as asked:
+        with pytest.raises(NotYet, match="show in a while") as asked:
             await given(retrain, drifted(1), attempt=2)
         assert 20 < asked.value.after_s <= FactoryTarget.shows_after_s
         ((told, data),) = await given(retrain, drifted(2))

@@ -78,6 +78,12 @@ def figure(request: pytest.FixtureRequest, effort: Effort) -> Iterator[State]:
         pytest.fail("A goal was missed:\n" + "\n".join(missed), pytrace=False)
 
 
+@pytest.fixture
+def explain(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Shows something with a proof that fails."""
+    return lambda text: request.node.add_report_section("call", "what went wrong", text)
+
+
 def _written(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-
-@pytest.fixture
-def explain(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Shows something with a proof that fails."""
-    return lambda text: request.node.add_report_section("call", "what went wrong", text)
 
 
 @pytest.fixture(autouse=True)

@@ -80,6 +80,8 @@ class ProcessorStatus(msgspec.Struct, frozen=True):
     """Its own consumer group; empty: the one that it shares with others."""
     parked: int = 0
     """Objects whose later events follow an earlier one of theirs into the dead letters."""
+    refused: int = 0
+    """Events of its types that its filter kept from it."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):

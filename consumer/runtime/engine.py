@@ -114,6 +114,7 @@ class Engine:
         self._failure: InturnError | None = None
         self._outcomes: Counter[str] = Counter()
         self._stale_skipped = [0] * len(parts.processors)
+        self._refused = [0] * len(parts.processors)
         self.was_clean = True
         """Whether the stop, or the end of the source, cut nothing off and stored every checkpoint."""
         self.given_up_unfinished = 0
@@ -331,6 +332,8 @@ class Engine:
         self._outcomes.update(runner.outcomes())
         for index, count in enumerate(runner.pipeline.stale_skipped):
             self._stale_skipped[index] += count
+        for index, count in enumerate(runner.pipeline.sieve.refused):
+            self._refused[index] += count
 
     async def _count_dead_letters(self) -> None:
         while True:
@@ -382,7 +385,8 @@ class Engine:
         pipelines = [runner.pipeline for runner in self._runners.values()]
         skipped = self._stale_skipped[index] + sum(each.stale_skipped[index] for each in pipelines)
         parked = sum(each.parked.count(index) for each in pipelines)
-        return processor_status(self._parts.processors[index], skipped, parked)
+        refused = self._refused[index] + sum(each.sieve.refused[index] for each in pipelines)
+        return processor_status(self._parts.processors[index], skipped, parked, refused)
 
 
 def _natural(partition: str) -> tuple[int, str]:

@@ -47,7 +47,9 @@ def processing_troubles(processors: Iterable[RunningProcessor]) -> list[str]:
     ]
 
 
-def processor_status(processor: RunningProcessor, stale_skipped: int, parked: int) -> ProcessorStatus:
+def processor_status(
+    processor: RunningProcessor, stale_skipped: int, parked: int, refused: int
+) -> ProcessorStatus:
     """A processor as it is now."""
     counts, plan, gate = processor.counts, processor.plan, processor.gate
     return ProcessorStatus(
@@ -68,4 +70,5 @@ def processor_status(processor: RunningProcessor, stale_skipped: int, parked: in
         breaker_waited_s=gate.breaker_waited_s,
         rate_waited_s=gate.rate_waited_s,
         parked=parked,
+        refused=refused,
     )

@@ -253,6 +253,13 @@ PROCESSOR_METRICS: tuple[Metric[ProcessorStatus], ...] = (
         Kind.COUNTER,
     ),
     _processor(
+        "inturn_processor_refused_total",
+        "Events of its types that the processor's filter kept from it. Many: `inturn check` says what Event "
+        "Grid could keep back.",
+        lambda p: p.refused,
+        Kind.COUNTER,
+    ),
+    _processor(
         "inturn_processor_busy_seconds_total",
         "Time spent inside attempts. Its rate is the mean number of lanes at work.",
         lambda p: p.busy_s,

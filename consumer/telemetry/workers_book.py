@@ -35,7 +35,7 @@ _OUTCOME, _PROCESSOR, _PARTITION, _ORDERED, _BUCKET, _DURATION = (
 _CPU, _BLOCKS = ("cpu_s",), ("loop_blocks",)
 _PROCESSOR_TIMES = ("busy_s", "breaker_waited_s", "rate_waited_s")
 _PROCESSOR_COUNTS = (
-    *("handled", "attempts_failed", "dead_lettered", "stale_skipped", "breaker_opened"),
+    *("handled", "attempts_failed", "dead_lettered", "stale_skipped", "refused", "breaker_opened"),
     *_PROCESSOR_TIMES,
 )
 

@@ -182,6 +182,8 @@ def _resolved(value: Any, folder: Path) -> Any:
             return folder / value
     if isinstance(value, tuple | list) and any(isinstance(item, BaseModel | Path) for item in value):
         return type(value)(_resolved(item, folder) for item in value)
+    if isinstance(value, dict) and any(isinstance(item, BaseModel | Path) for item in value.values()):
+        return {key: _resolved(item, folder) for key, item in value.items()}
     return value
 
 

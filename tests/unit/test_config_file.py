@@ -241,6 +241,7 @@ def test_paths_are_taken_from_the_folder_of_the_file(load, tmp_path, monkeypatch
     admission: {topics: any}
     processors:
       - {name: keep, type: archive, with: {path: ./archive}}
+      - {name: hook, type: webhook, with: {url_file: url, header_files: {Authorization: token}}}
     """
     loaded = load(text)
     assert loaded.source.paths == (
@@ -251,6 +252,8 @@ def test_paths_are_taken_from_the_folder_of_the_file(load, tmp_path, monkeypatch
     assert loaded.state.path == tmp_path / "inturn-state/state.sqlite"
     assert loaded.dead_letters.path == loaded.state.path
     assert loaded.processors[0].options == {"path": tmp_path / "archive"}
+    headers = {"Authorization": tmp_path / "token"}
+    assert loaded.processors[1].options == {"url_file": tmp_path / "url", "header_files": headers}
 
 
 @given(

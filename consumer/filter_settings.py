@@ -26,6 +26,11 @@ ARM_FILE_MAX_BYTES = 1_048_576
 
 
 def _finite(value: Any) -> int | float:
+    if isinstance(value, str):  # as a variable gives it
+        try:
+            value = int(value) if value.lstrip("-").isdecimal() else float(value)
+        except ValueError:
+            value = None
     if type(value) not in (int, float) or not math.isfinite(value):
         raise PydanticCustomError("number", "should be a number")
     number: int | float = value
@@ -156,7 +161,11 @@ class FilterSettings(CanonicalFilter):
     @model_validator(mode="after")
     def _check_ways(self) -> Self:
         others = [name for name in ("az", "arm", "arm_file") if getattr(self, name) is not None]
-        own = [name for name in CanonicalFilter.model_fields if name in self.model_fields_set]
+        own = [
+            name
+            for name, field in CanonicalFilter.model_fields.items()
+            if getattr(self, name) != field.default
+        ]
         if len(others) + bool(own) > 1:
             names = " and ".join([*own[:1], *others])
             refuse(Finding((others[0],), f"{names} are different ways to write a filter: use one"))

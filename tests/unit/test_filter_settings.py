@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from consumer.config_file import load_settings
+from consumer.config_file import load_settings, read_configuration
+from consumer.config_rendering import render
 from consumer.core.filter_operators import Operator
 from consumer.core.filters import AdvancedFilter, Filter
 from consumer.errors import ConfigurationError
@@ -251,3 +252,36 @@ def test_a_file_is_looked_for_beside_the_configuration_and_checked_with_it(tmp_p
     (processor,) = load_settings(file, {}).processors
     assert processor.filter is not None
     assert processor.filter.canonical().filter() == MEANT
+
+
+def test_a_number_may_come_from_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "inturn.yaml"
+    head, _, _ = CONFIGURATION.partition("  - name")
+    condition = "{key: data.n, number_in: ['${LIMIT}', '${SHARE:-0.5}', 3]}"
+    file.write_text(f"{head}  - {{name: one, type: console, filter: {{advanced_filters: [{condition}]}}}}\n")
+
+    (processor,) = load_settings(file, {"LIMIT": "12"}).processors
+
+    assert processor.filter is not None
+    (condition_,) = processor.filter.canonical().filter().advanced_filters
+    assert condition_.values == (12, -0.5, 3)
+
+
+def test_a_filter_that_is_shown_is_read_back_the_same_however_it_was_written(tmp_path: Path) -> None:
+    file, again = tmp_path / "inturn.yaml", tmp_path / "again.yaml"
+    (tmp_path / "s.json").write_text(json.dumps(SUBSCRIPTION))
+    head, _, _ = CONFIGURATION.partition("  - name")
+    ways = [
+        "{subject_begins_with: x}",
+        "{az: ['data.x IsNotNull']}",
+        "{arm: {subjectEndsWith: x}}",
+        "{arm_file: s.json}",
+    ]
+    file.write_text(
+        head + "".join(f"  - {{name: p{i}, type: console, filter: {way}}}\n" for i, way in enumerate(ways))
+    )
+    configuration = read_configuration(file, {})
+
+    again.write_text(render(*configuration))
+
+    assert load_settings(again, {}).processors == configuration.settings.processors

@@ -15,7 +15,7 @@ NODE_MODULES := $(VENV)/node_modules.stamp
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test prove prove-deep bench bench-peers check compiled test-compiled lock build clean
+.PHONY: help demo test accept prove prove-deep bench bench-peers check compiled test-compiled lock build clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \
@@ -30,6 +30,9 @@ test: check $(NODE_MODULES) ## run every check and every test
 
 prove: $(NODE_MODULES) ## kill, freeze, cut and simulate for twenty minutes; a line for every figure
 	@$(call proofs,full)
+
+accept: $(NODE_MODULES) ## every processor at once, with real targets, one of them away; ten minutes, a line for every figure
+	@$(PYTEST) tests/acceptance/all_processors tests/acceptance/test_injection.py --effort full --seed $(SEED) --timeout 1800 $(PYTEST_FLAGS)
 
 prove-deep: $(NODE_MODULES) ## the same without a bound on time
 	@$(call proofs,deep)

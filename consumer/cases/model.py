@@ -58,8 +58,8 @@ class Case(Concern):
     expect: dict[str, tuple[dict[str, Any], ...]] = Field(default_factory=dict)
     """By processor: what it is given, in order, and would do: type, subject, id, topic, stale, data, effect.
 
-    Each entry names as much as matters; text that begins with ``~`` is a regular expression to be found. An
-    empty list: it is given nothing.
+    An event with which it would do nothing is not among them. Each entry names as much as
+    matters; text that begins with ``~`` is a regular expression to be found. An empty list: it does nothing.
     """
     dead_letters: tuple[dict[str, Any], ...] | None = None
     """The dead letters, in order: reason, processor, error, id, type, subject. The default: not looked at."""

@@ -86,7 +86,10 @@ class _Previewing:
     async def __call__(self, event: Event, context: Context) -> None:
         told = _told(event)
         if isinstance(self._target, Previewer):
-            told["effect"] = self._target.preview(event, context)
+            effect = self._target.preview(event, context)
+            if effect is None:
+                return
+            told["effect"] = effect
         self._given.append(told)
 
 

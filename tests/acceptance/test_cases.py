@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness.processes import ROOT
 
 WORKSPACE = (
     "/subscriptions/7c1d5a1e-4b0f-4e0c-9d55-2f6a3b9c8e10/resourceGroups/ml-prod"
@@ -44,9 +45,11 @@ def registered(version: int, model: str = "churn", **fields: object) -> dict[str
     return {"type": REGISTERED, "subject": f"models/{model}:{version}", "data": data, **fields}
 
 
-def inturn_test(folder: Path, cases: object, *arguments: str) -> subprocess.CompletedProcess[str]:
+def inturn_test(
+    folder: Path, cases: object, *arguments: str, mine: str = MINE
+) -> subprocess.CompletedProcess[str]:
     (folder / "inturn.yaml").write_text(CONFIG)
-    (folder / "mine.py").write_text(MINE)
+    (folder / "mine.py").write_text(mine)
     (folder / "cases.yaml").write_text(cases if isinstance(cases, str) else yaml.safe_dump({"cases": cases}))
     command = [sys.executable, "-m", "consumer", "test", "cases.yaml", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
@@ -155,6 +158,33 @@ def test_a_mistake_in_the_cases_is_found_with_its_place(tmp_path, cases, finding
 
     assert ended.returncode == 78
     assert finding in ended.stderr
+
+
+def test_an_event_with_which_a_processor_would_do_nothing_is_not_among_its_effects(tmp_path):
+    nothing = MINE.replace("return {", "if event.field('modelVersion') == 1: return None\n        return {")
+
+    ended = inturn_test(
+        tmp_path,
+        [
+            {
+                "name": "it",
+                "events": [registered(1), registered(2)],
+                "expect": {"deploy": [{"subject": "~:2$"}]},
+            }
+        ],
+        mine=nothing,
+    )
+
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_the_examples_own_cases_hold_of_the_example():
+    deploy = ROOT / "deploy"
+    command = [sys.executable, "-m", "consumer", "test", "-c", "team.yaml", "team-cases.yaml"]
+    ended = subprocess.run(command, cwd=deploy, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "8 of 8 cases as expected" in ended.stdout
 
 
 def test_cases_can_be_chosen_by_name(tmp_path):

@@ -16,11 +16,13 @@ from harness.endpoints import Endpoint
 from harness.mail_server import MailServer
 from pydantic import BaseModel, ValidationError
 
+from consumer.hub import LocalHub
 from consumer.processor import BatchProcessor, Context, Resource
 from processors.archive import Archive
 from processors.console import Console
 from processors.deploy_model import DeployModel
 from processors.email import Email
+from processors.forward import Forward
 from processors.function import Function
 from processors.retrain import Retrain
 from processors.webhook import Webhook
@@ -51,6 +53,7 @@ PROCESSORS: dict[str, tuple[Any, Callable[[Path], dict[str, Any]]]] = {
             "runs_per_day_max": 1,
         },
     ),
+    "forward": (Forward, lambda _: {"hub": "events"}),
     "email": (
         Email,
         lambda _: {"host": "127.0.0.1", "tls": "none", "from": "inturn@localhost", "to": ["ops@localhost"]},
@@ -74,12 +77,19 @@ async def endpoint() -> AsyncIterator[dict[str, Any]]:
 
 
 @asynccontextmanager
+async def hub() -> AsyncIterator[dict[str, Any]]:
+    async with LocalHub() as running:
+        yield {"connection_string": running.connection_string()}
+
+
+@asynccontextmanager
 async def nobody() -> AsyncIterator[dict[str, Any]]:
     yield {}
 
 
 RECEIVERS: dict[str, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {
     "email": mail_server,
+    "forward": hub,
     "function": endpoint,
     "webhook": endpoint,
 }

@@ -122,7 +122,7 @@ class Outbound:
         except (OSError, TimeoutError):
             pass  # The name service may be back before the first event comes.
 
-    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
         """Send a request. Raises `Unanswered`, with a reason that holds nothing of URL, headers or body."""
         if self._session is None:
             raise RuntimeError("The requests were not opened.")
@@ -134,7 +134,7 @@ class Outbound:
             raise Unanswered(f"the URL leads to another host than {self.target.origin}: start anew")
         try:
             async with self._session.request(
-                method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+                method, URL(url, encoded=True), headers=headers, data=body or None, allow_redirects=False
             ) as response:
                 await _drain(response)
                 return Answer(response.status, response.headers)

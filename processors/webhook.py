@@ -2,7 +2,8 @@
 
 An event is handled once the endpoint has answered 2xx. What else it answers means: never this event (it is
 put aside), later (it is tried again), or never again (410: this process sends nothing more there, and what
-comes is put aside, to be redriven once the address is right). A request carries the idempotency key as
+comes is put aside, to be redriven once the address is right; where each event has an address of its own, only
+that event is). A request carries the idempotency key as
 ``webhook-id``: an endpoint that remembers it takes a repetition, after a crash or a time-out, for what it is.
 """
 
@@ -129,9 +130,11 @@ class Webhook:
         self._judge(await self._opened.request("POST", url, headers, content.body))
 
     async def _ask(self, question: Mapping[str, str]) -> Answer:
-        return await self._opened.request(
-            "OPTIONS", self._url.fixed(), {**self._credentials.headers(), **question}, b""
-        )
+        headers = {**self._credentials.headers(), **question}
+        answer = await self._opened.request("OPTIONS", self._url.fixed(), headers)
+        if answer.status == 429 or answer.status >= 500:
+            raise self._later(answer)
+        return answer
 
     @property
     def _opened(self) -> Outbound:
@@ -146,6 +149,8 @@ class Webhook:
             case Meaning.REFUSED:
                 raise Reject(f"the endpoint answered {answer.status}")
             case Meaning.GONE:
+                if self._url.depends:
+                    raise Reject("the endpoint answered 410 Gone at the event's own address")
                 self._give_up()
                 raise Reject(_GONE)
             case Meaning.LATER:

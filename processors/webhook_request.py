@@ -29,7 +29,8 @@ class Url:
         self._file = None if settings.url_file is None else SecretFile(settings.url_file, "url_file")
         self._prefix, rest = parts_of(settings.url or "")
         self._template = Template(rest, SLOTS)
-        self._depends = bool(re.search(r"[{}]", rest))
+        self.depends = bool(re.search(r"[{}]", rest))
+        """Whether events fill in a part of it."""
 
     def fixed(self) -> str:
         """The URL as far as no event fills it in. Raises `ProcessorSettingsError`."""
@@ -37,11 +38,11 @@ class Url:
             return self._file.read()
         url = self._settings.url or ""
         # What asks an endpoint for its permission goes to the address without what is an event's.
-        return url.partition("{")[0] if self._depends else url
+        return url.partition("{")[0] if self.depends else url
 
     def of(self, event: Event, context: Context) -> str:
         """The URL for an event. Raises `Reject` for one that would change more than its part of it."""
-        if not self._depends:
+        if not self.depends:
             return self.fixed()
         slots = slots_of(event, key=context.key_of(event), processor=context.processor)
         try:

@@ -61,8 +61,6 @@ class Board(Protocol):
 class Inlet(driver.Consumer):
     """A consumer that hands records over by the batch and commits what the board says."""
 
-    logger = driver.logger  # and not one of this module, which would tell of every start
-
     @property
     def board(self) -> Board:
         """Of this app."""
@@ -137,8 +135,6 @@ class Inlet(driver.Consumer):
 class Outlet(driver.Producer):
     """A producer whose brokers drop what comes twice."""
 
-    logger = driver.logger
-
     def _settings_extra(self) -> Mapping[str, Any]:
         transport = self.transport
         assert isinstance(transport, Transport)
@@ -156,7 +152,7 @@ class Transport(driver.Transport):
 
 def make_app(settings: FaustSettings, board: Board) -> faust.App:
     """Make an app that reads the topics of the settings; the caller starts and stops it."""
-    for name in ("faust", "mode", "aiokafka"):
+    for name in ("faust", "mode", "aiokafka", __name__):  # Faust gives every class the logger of its module
         logging.getLogger(name).setLevel(logging.WARNING)
     app = faust.App(
         settings.group,

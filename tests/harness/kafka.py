@@ -74,7 +74,8 @@ class Kafka:
         if not properties.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             properties.write_text("".join(f"{key}={value}\n" for key, value in self._properties().items()))
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # Whatever it is, it must not look like an option.
+            cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
             command = _java(jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
             subprocess.run(command, check=True, capture_output=True, timeout=START_TIMEOUT_S)
         with (self._folder / "log.txt").open("ab") as log:

@@ -200,9 +200,10 @@ class FaultProxy:
 
 
 @asynccontextmanager
-async def open_proxy(target_port: int) -> AsyncIterator[FaultProxy]:
-    """A proxy before a port of this machine, for as long as the block lasts."""
+async def open_proxy(target_port: int, port: int = 0) -> AsyncIterator[FaultProxy]:
+    """A proxy before a port of this machine, for as long as the block lasts; `port` is its own, 0: any."""
     proxy = FaultProxy(target_port)
+    proxy.port = port
     await proxy.listen()
     try:
         yield proxy

@@ -13,6 +13,7 @@ from consumer.config_findings import findings_of
 from consumer.config_yaml import Document, Flaw, Place, SyntaxFlaw, Way
 from consumer.connection_settings import Connection
 from consumer.errors import ConfigurationError, ProcessorSettingsError
+from consumer.misfits import misfits_of
 from consumer.processor_loading import find_processor
 from consumer.settings import Settings
 
@@ -94,6 +95,7 @@ def _validate(document: Document, folder: Path) -> tuple[Settings | None, list[F
         return None, flaws + list(at_places(document, findings_of(error, Settings, data)))
     flaws += at_places(document, _secret_findings(settings, data))
     flaws += at_places(document, _filter_findings(settings))
+    flaws += at_places(document, misfits_of(settings))
     return settings, flaws
 
 

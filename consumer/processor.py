@@ -38,6 +38,18 @@ class Reject(Exception):
     """Raised by a processor for an event that no further attempt can help: dead letter."""
 
 
+class Surroundings(NamedTuple):
+    """What a processor's settings are used in; ``Settings.misfits``, if there is one, may object to it.
+
+    That is a method which is given this and yields the name of a setting and what does not fit about it.
+    """
+
+    deadline_s: float
+    """Of one attempt."""
+    sources: tuple[tuple[str, str], ...]
+    """Where events come from: a host, with its port if one is given, and the hub or topic."""
+
+
 class Emission(NamedTuple):
     """An internal event that a processor asks for."""
 

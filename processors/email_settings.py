@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from consumer.processor import Surroundings
 from processors.event_slots import SLOTS
 from processors.portal import STUDIO
 from processors.templates import Template, TemplateError
@@ -118,8 +119,9 @@ class EmailSettings(BaseModel):
     group_s: float = Field(default=0.0, ge=0, le=3_600)
     """Seconds that an event waits for others to share its mail; 0: every event has its own.
 
-    It has to be well below the processor's `deadline_s`. A mail gathers what the lanes hand over, one chunk
-    each: with more `concurrency` it gathers more. Events that wait hold the checkpoint back as long.
+    With `timeout_s` it has to be below the processor's `deadline_s`, better well below. A mail gathers what
+    the lanes hand over, one chunk each: with more `concurrency` it gathers more. Events that wait hold the
+    checkpoint back as long.
     """
     group_max: int = Field(default=50, ge=1, le=500)
     """Events told in full in one mail. With so many it goes at once; more of the same moment get a line."""
@@ -136,6 +138,12 @@ class EmailSettings(BaseModel):
     def server_port(self) -> int:
         """The port to connect to."""
         return self.port or _PORTS[self.tls]
+
+    def misfits(self, around: Surroundings) -> Iterator[tuple[str, str]]:
+        """See `consumer.processor.Surroundings`: to wait for others, and for the server, is one attempt."""
+        if self.group_s and self.group_s + self.timeout_s >= around.deadline_s:
+            needed = "and timeout_s together have to be below the processor's deadline_s, which is"
+            yield "group_s", f"{needed} {around.deadline_s:g}"
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

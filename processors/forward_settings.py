@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from consumer.processor import Surroundings
+
 _STRICT = ConfigDict(
     frozen=True,
     extra="forbid",
@@ -97,7 +99,7 @@ class ForwardSettings(BaseModel):
     none: nothing, they are spread, in no order.
     """
     timeout_s: float = Field(default=20.0, gt=0, le=300)
-    """Seconds in which a batch has to be taken; below the processor's `deadline_s`."""
+    """Seconds in which a batch has to be taken. The processor's `deadline_s` ends all of an attempt."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -110,6 +112,13 @@ class ForwardSettings(BaseModel):
         if self.kafka is not None:
             return [(host_of(each), self.kafka.topic.casefold()) for each in self.kafka.bootstrap.split(",")]
         return [(host_of(self._namespace()), (self.hub or "").casefold())]
+
+    def misfits(self, around: Surroundings) -> Iterator[tuple[str, str]]:
+        """See `consumer.processor.Surroundings`: events must not go round in a circle."""
+        sources = {(host_of(host), name.casefold()) for host, name in around.sources}
+        if not sources.isdisjoint(self.places):
+            at = "hub" if self.kafka is None else "kafka"
+            yield at, "is where the events come from: each would be read and forwarded again, without end"
 
     def _namespace(self) -> str:
         secret = self.connection_string

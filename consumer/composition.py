@@ -182,9 +182,12 @@ def _parts_of(
 
 
 def running_processor(
-    settings: ProcessorSettings, group: str, clock: Clock | None = None
+    settings: ProcessorSettings, group: str, clock: Clock | None = None, *, waits_for_target: bool = True
 ) -> RunningProcessor:
-    """Load a processor and give it the policy it is run by. Raises `ConfigurationError`."""
+    """Load a processor and give it the policy it is run by. Raises `ConfigurationError`.
+
+    `waits_for_target`: with its breaker. Without, what a person waits for fails when the target is down.
+    """
     return RunningProcessor(
         plan=ProcessorPlan(
             name=settings.name,
@@ -209,15 +212,15 @@ def running_processor(
         concurrency=settings.concurrency,
         chunk_max=settings.chunk_max,
         deadline_s=settings.deadline_s,
-        gate=gate_of(settings, clock or SystemClock()),
+        gate=gate_of(settings, clock or SystemClock(), has_breaker=waits_for_target),
     )
 
 
-def gate_of(settings: ProcessorSettings, clock: Clock) -> Gate:
+def gate_of(settings: ProcessorSettings, clock: Clock, *, has_breaker: bool = True) -> Gate:
     """The breaker and the rate limit of a processor."""
     told, rate = settings.breaker, settings.rate
     breaker = bucket = None
-    if told.enabled:
+    if told.enabled and has_breaker:
         # A probe that was cut off at its deadline ends soon after it, or never.
         probe_max_s = settings.deadline_s + 2 * CUT_OFF_S
         breaker = Breaker(BreakerPolicy(told.failures, told.open_s, told.open_max_s, probe_max_s))

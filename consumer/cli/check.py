@@ -18,6 +18,7 @@ from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
 from consumer.composition import catalogue_of, running_processor
 from consumer.config_file import load_settings
+from consumer.consumer_groups import groups_of
 from consumer.core.admission import TypeFilter
 from consumer.errors import CorruptState, TemporaryError
 from consumer.events import PartitionId
@@ -70,7 +71,8 @@ def _describe(settings: Settings) -> Iterator[str]:
     catalogue = catalogue_of(settings)
     for each in settings.processors:
         running_processor(each, "check")  # a processor that cannot be made is an error of the configuration
-        yield f"processor {each.name}: {each.type}, {each.delivery}, {_types(each.types)}"
+        own = "" if each.consumer_group is None else f", consumer group {each.consumer_group}"
+        yield f"processor {each.name}: {each.type}, {each.delivery}, {_types(each.types)}{own}"
         yield from describe_filter(each)
     yield from describe_union(settings)
     for event_type in settings.admitted_types or ():
@@ -126,16 +128,22 @@ async def _look(settings: Settings) -> tuple[list[str], ExitCode]:
         except (TemporaryError, CorruptState) as error:
             findings.append(str(error))
             code = ExitCode.TEMPORARY
-        if isinstance(settings.source, EventHubSource):
-            source, origin = await stack.enter_async_context(open_eventhub(settings.source, checkpoints))
+        for group, told in groups_of(settings).items():
+            if not isinstance(told.source, EventHubSource):
+                continue
+            if group:
+                typer.echo(f"consumer group {group}:")
+            source, origin = await stack.enter_async_context(open_eventhub(told.source, checkpoints))
             try:
                 hub = await source.probe()
             except (TemporaryError, CorruptState) as error:
                 findings.append(str(error))
-                return findings, ExitCode.TEMPORARY
+                code = ExitCode.TEMPORARY
+                continue
             for each in hub.partitions:
                 name = PartitionId(*(part.lower() for part in origin.partition(each.partition)))
-                findings += _partition_findings(each.partition, each.begin, each.newest, stored.get(name))
+                place = f"{group}/{each.partition}" if group else each.partition
+                findings += _partition_findings(place, each.begin, each.newest, stored.get(name))
     return findings, code
 
 

@@ -31,6 +31,7 @@ from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
 from consumer.config_file import load_settings
+from consumer.consumer_groups import SHARED, group_name, groups_of, settings_of
 from consumer.errors import ConfigurationError
 from consumer.events import PartitionId
 from consumer.opening import open_checkpoints, open_log
@@ -45,6 +46,16 @@ app = typer.Typer(no_args_is_help=True, help="Look at what is stored for each pa
 _KEPT = re.compile(r"kept:[1-9]\d?|backup")
 
 
+_OfGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--consumer-group",
+        help="Whose, if processors have a consumer group of their own.",
+        show_default=False,
+    ),
+]
+
+
 class Asked(NamedTuple):
     """How a rewind is to be done."""
 
@@ -55,6 +66,9 @@ class Asked(NamedTuple):
     yes: bool
     is_dry: bool
     group: str | None = None
+    """To read with."""
+    of_group: str | None = None
+    """Whose checkpoints; None: those of the group that processors share."""
 
 
 class Group(NamedTuple):
@@ -74,6 +88,7 @@ def show(
     partition: Annotated[list[str] | None, typer.Argument(help="Only these partitions.")] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,
+    consumer_group: _OfGroup = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each partition.")] = False,
 ) -> None:
     """Show checkpoints, the state beside them, who owns them, and the states that are kept aside.
@@ -81,7 +96,7 @@ def show(
     Exit code 1: what is stored for a partition cannot be read.
     """
     with _quiet():
-        found = run_async(_look(_settings(config), partition or ()))
+        found = run_async(_look(_settings(config), partition or (), consumer_group))
     for each in found:
         text = msgspec.json.encode(each).decode() if as_json else "\n".join(lines(each))
         typer.echo(text)
@@ -91,7 +106,7 @@ def show(
 
 
 @app.command()
-def rewind(
+def rewind(  # noqa: PLR0913 - the options of a command
     *,
     config: ConfigOption = DEFAULT_CONFIG,
     to: Annotated[
@@ -114,6 +129,7 @@ def rewind(
     force: Annotated[
         bool, typer.Option("--force", help="Move a partition that a consumer owns: the consumer loses it.")
     ] = False,
+    consumer_group: _OfGroup = None,
     group: Annotated[
         str | None,
         typer.Option(help="The consumer group to look events up with, if a consumer has the configured one."),
@@ -123,7 +139,8 @@ def rewind(
 
     Events after the new checkpoint are handled again, with the idempotency keys that they had.
     """
-    asked = Asked(_target(to), tuple(partition or ()), skip_events, force, yes, dry_run, group)
+    chosen = tuple(partition or ())
+    asked = Asked(_target(to), chosen, skip_events, force, yes, dry_run, group, consumer_group)
     if isinstance(asked.to, int) and len(asked.partitions) != 1:
         raise typer.BadParameter(
             "a sequence number means something in one partition: name it with --partition", param_hint="--to"
@@ -190,13 +207,32 @@ def _in_order(names: Iterable[PartitionId]) -> list[PartitionId]:
     return sorted(names, key=lambda name: (len(name.partition), name.partition))
 
 
-async def _look(settings: Settings, wanted: Sequence[str]) -> list[PartitionSurvey]:
-    async with _opened(settings, wanted) as group:
-        return [await survey(group.store, name, group.owners.get(name.partition)) for name in group.known]
+async def _look(settings: Settings, wanted: Sequence[str], of_group: str | None) -> list[PartitionSurvey]:
+    """All groups, unless one is named."""
+    found: list[PartitionSurvey] = []
+    asked = groups_of(settings) if of_group is None else {of_group: _of_group(settings, of_group)}
+    for label, told in asked.items():
+        async with _opened(told, wanted) as group:
+            for name in group.known:
+                each = await survey(group.store, name, group.owners.get(name.partition))
+                shown = f"{label}/{each.partition}" if label else each.partition
+                found.append(msgspec.structs.replace(each, partition=shown))
+    return found
+
+
+def _of_group(settings: Settings, group: str | None) -> Settings:
+    """The configuration of one consumer group; ends the command if it is not clear which."""
+    groups = groups_of(settings)
+    found = settings_of(settings, group)
+    if found is None or (group is None and SHARED not in groups and len(groups) > 1):
+        there = ", ".join(name or group_name(told) for name, told in groups.items())
+        raise typer.BadParameter(f"is to be one of {there}", param_hint="--consumer-group")
+    return found
 
 
 async def _rewind(settings: Settings, asked: Asked) -> None:
-    async with _opened(settings, asked.partitions, asked.group) as group:
+    told = _of_group(settings, asked.of_group)
+    async with _opened(told, asked.partitions, asked.group) as group:
         if not group.stored:
             raise NotMoved("Nothing is stored for any partition.")
         for name in group.stored:

@@ -75,7 +75,9 @@ class Carrier:
 async def open_redrive(settings: Settings, request: Request) -> AsyncIterator[Carrier]:
     """Put a redrive together. Raises `ConfigurationError`."""
     clock = SystemClock()
-    processors = {each.name: running_processor(each, "") for each in settings.processors}
+    processors = {
+        each.name: running_processor(each, "", clock, waits_for_target=False) for each in settings.processors
+    }
     catalogue = catalogue_of(settings)
     plans = [processor.plan for processor in processors.values()]
     make = Rehearsal if request.is_dry else Redrive

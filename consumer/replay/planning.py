@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from consumer.consumer_groups import groups_of
 from consumer.errors import InturnError
 from consumer.events import PartitionId
 from consumer.opening import Origin, open_checkpoints, open_log
@@ -100,7 +101,7 @@ async def make_plan(settings: Settings, request: Request) -> Planned:
         raise NotReplayable(
             f"An id is made of a-z, 0-9, '.', '_' and '-', 64 at most: {request.id!r} is not."
         )
-    source = source_of(settings, request.paths)
+    source = source_of(_read_as(settings, processors, request), request.paths)
     async with open_log(source, group=request.group) as (log, origin):
         extents = _chosen(await log.extents(), request.partitions)
         checkpoints = await _checkpoints(settings, origin, request)
@@ -125,6 +126,20 @@ def _processors(settings: Settings, wanted: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         raise NotReplayable(f"There is no processor {', '.join(unknown)}: there are {', '.join(known)}.")
     return tuple(name for name in known if not wanted or name in wanted)
+
+
+def _read_as(settings: Settings, processors: Sequence[str], request: Request) -> Settings:
+    """The configuration of the consumer group whose processors these are; of several, the shared one's."""
+    groups = groups_of(settings)
+    theirs = [told for told in groups.values() if {each.name for each in told.processors} & {*processors}]
+    if len(theirs) == 1:
+        return theirs[0]
+    if Mark.CHECKPOINT in (request.begin, request.end):
+        raise NotReplayable(
+            "These processors have several consumer groups, and each has a checkpoint of its own: name those "
+            "of one group with --processor."
+        )
+    return settings
 
 
 def _chosen(extents: Sequence[Extent], wanted: Sequence[str]) -> list[Extent]:

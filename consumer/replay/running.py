@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import consumer
 from consumer.composition import admission_of, catalogue_of, policy_of, running_processor
+from consumer.consumer_groups import settings_of
 from consumer.errors import InturnError
 from consumer.events import Event
 from consumer.opening import open_dead_letters, open_log
@@ -144,7 +145,8 @@ async def open_run(settings: Settings, plan: Plan, path: Path | None) -> AsyncIt
         stack.push_async_callback(checkpoints.close)
         place = NoStore(type="memory") if path is None else settings.dead_letters
         dead_letters = await stack.enter_async_context(open_dead_letters(place))
-        source = source_of(settings, [Path(each) for each in plan.paths])
+        read_as = settings_of(settings, plan.group) or settings
+        source = source_of(read_as, [Path(each) for each in plan.paths])
         log, origin = await stack.enter_async_context(open_log(source, group=plan.reading_group))
         if (origin.namespace, origin.hub, origin.group) != (plan.namespace, plan.hub, plan.group):
             raise NotReplayable(

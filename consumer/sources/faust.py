@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -43,6 +44,8 @@ _WATCH_EVERY_S = 2.0
 _REBALANCE_MAX_S = 180.0
 """Three times what a rebalance may take."""
 _STOP_S = 15.0
+_SIGN_OF_LIFE_S = 5.0
+_ANSWER_S = 10.0
 
 _log = structlog.get_logger("inturn.kafka")
 
@@ -57,6 +60,7 @@ class FaustSource:
         self._board: FaustBoard | None = None
         self._app: faust.App | None = None
         self._problems: dict[str, str] = {}
+        self._trouble: str | None = None
         self._asked_ms: dict[str, int] = {}
         self._newest: dict[str, int] = {}
         self._wanted = asyncio.Event()
@@ -80,7 +84,9 @@ class FaustSource:
         board = self._board
         if board is None or not board.was_assigned:
             return "the group has not given this replica its partitions yet"
-        return None if board.failure is None else str(board.failure)
+        if board.failure is not None:
+            return str(board.failure)
+        return None if self._trouble is None else f"Kafka does not answer: {self._trouble}"
 
     def newest(self, partition: str) -> int | None:
         """The newest offset of a partition, as far as the brokers have told; None if they have not."""
@@ -195,20 +201,34 @@ class FaustSource:
                     )
 
     async def _ask(self, board: FaustBoard, app: faust.App) -> None:
-        """Ask for the newest offsets when somebody wants to know."""
+        """Ask for the newest offsets when somebody wants to know, and now and then for a sign of life."""
         while True:
-            await self._wanted.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SIGN_OF_LIFE_S):
+                    await self._wanted.wait()
             self._wanted.clear()
             partitions = [tp for tp in board.readers if tp.topic == self._settings.read_topic]
+            if not partitions:
+                continue
             asked_ms = time.time_ns() // 1_000_000
             try:
-                ends = await app.consumer.highwaters(*partitions) if partitions else {}
-            except TROUBLES:
-                ends = {}
+                async with asyncio.timeout(_ANSWER_S):
+                    ends = await app.consumer.highwaters(*partitions)
+            except TROUBLES as error:
+                self._note_trouble(str(error) or type(error).__name__)
+                continue
+            self._note_trouble(None)
             for tp, end in ends.items():
                 self._newest[str(tp.partition)] = end - 1
                 self._asked_ms[str(tp.partition)] = asked_ms
             await asyncio.sleep(_WATCH_EVERY_S / 10)
+
+    def _note_trouble(self, error: str | None) -> None:
+        if error is not None and self._trouble is None:
+            _log.warning("Kafka does not answer; its clients try again until it does.", error=error)
+        if error is None and self._trouble is not None:
+            _log.info("Kafka answers again.")
+        self._trouble = error
 
     def _reader(self, partition: str) -> Feed | None:
         if self._board is None:

@@ -152,8 +152,10 @@ class Transport(driver.Transport):
 
 def make_app(settings: FaustSettings, board: Board) -> faust.App:
     """Make an app that reads the topics of the settings; the caller starts and stops it."""
-    for name in ("faust", "mode", "aiokafka", __name__):  # Faust gives every class the logger of its module
+    for name in ("faust", "mode", __name__):  # Faust gives every class the logger of its module
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Of brokers that are away it tells twenty times a second; the source tells it once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     app = faust.App(
         settings.group,
         broker=[f"kafka://{each}" for each in settings.bootstrap.split(",")],

@@ -165,7 +165,8 @@ class Rekeyer(Reader):
         """If everything that the topic had a moment ago was sent on, log time may follow the clock."""
         asked_ms = time.time_ns() // 1_000_000
         try:
-            end = (await self.inlet.highwaters(self.partition))[self.partition]
+            async with asyncio.timeout(self._mark_every_s):
+                end = (await self.inlet.highwaters(self.partition))[self.partition]
         except TROUBLES:
             return  # nobody says that there is no more
         if self.next_offset == end and not self.is_held_up:

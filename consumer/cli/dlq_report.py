@@ -21,6 +21,7 @@ from consumer.redrive.previewing import Proposal
 from consumer.redrive.running import SELECTED_MAX, Redrive
 from consumer.settings import Settings
 from consumer.stores import COUNTED_MAX
+from consumer.telemetry.redaction import redact
 
 _KEY_SHOWN = 12
 
@@ -48,7 +49,8 @@ def _table(letters: Sequence[DeadLetter]) -> Table:
             _event_of(letter),
             letter.error,
         )
-        key, *rest = (escape(text) for text in texts)
+        # What events say may neither write to the terminal nor be taken for markup.
+        key, *rest = (escape(redact(text)) for text in texts)
         table.add_row(key, f"{when:%m-%d %H:%M:%S}", *rest)
     return table
 
@@ -87,9 +89,9 @@ def proposer(console: Console) -> Callable[[Proposal], None]:
     def propose(proposal: Proposal) -> None:
         letter = proposal.letter
         line = f"{letter.key[:_KEY_SHOWN]}  {letter.processor or '–'}  {_event_of(letter)}  {proposal.what}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(redact(line), markup=False, highlight=False, soft_wrap=True)
         if proposal.effect is not None:
-            effect = msgspec.json.encode(proposal.effect).decode()
+            effect = redact(msgspec.json.encode(proposal.effect).decode())
             console.print(f"    {effect}", markup=False, highlight=False, soft_wrap=True)
 
     return propose
@@ -131,5 +133,5 @@ def print_redrive(console: Console, redrive: Redrive, *, is_dry: bool) -> None:
 
 def print_remaining(settings: Settings) -> None:
     """Say where forgetting is not erasing."""
-    if settings.dead_letters.type == "eventhub":  # type: ignore[comparison-overlap]
+    if settings.dead_letters.type == "eventhub":
         typer.echo("The hub itself keeps their bytes until its retention ends; they are not listed any more.")

@@ -26,6 +26,8 @@ CYRILLIC = "fr\u0430ud"
 WIDE = "\uff46raud"
 NUL = "a\x00b"
 ESCAPE = "a\x1b[2Jb"
+TITLE = "a\x1b]0;title\x07"
+MARKUP = "[red]a[/red] [link=https://evil.example]b[/link]"
 LINES = "a\u2028b\u0085c"
 FORGED = "x\n2026-01-01T00:00:00Z [error] forged"
 SECRET = "Bearer abcdefghijklmnop whsec_abcdef"
@@ -118,6 +120,16 @@ _TABLE: dict[str, dict[str, str | None]] = {
         OTHERS: SAME,
         LONG: SAME,
         HALF: _NO_HALF,
+    },
+    "dlq list": {
+        CRLF: "a\\x0d\\x0aBcc: evil@evil.example",
+        ESCAPE: "a\\x1b[2Jb",
+        TITLE: "a\\x1b]0;title\\x07",
+        NUL: "a\\x00b",
+        LINES: "a\\u2028b\\x85c",
+        TURNED: "a\\u202eb",
+        MARKUP: SAME,
+        SECRET: "Bearer [redacted] [redacted]",
     },
     "log": {
         CRLF: "a\\x0d\\x0aBcc: evil@evil.example",

@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 
 import orjson
 import structlog
+from rich.console import Console as Terminal
 
+from consumer.cli.dlq_report import print_letters
 from consumer.core.catalogue import Catalogue
 from consumer.core.decode import Rejection, decode
 from consumer.errors import BadData
-from consumer.events import Event
+from consumer.events import DeadLetter, Event, PartitionId, Reason
 from consumer.processor import BatchProcessor, Reject, Resource
 from consumer.telemetry.logs import LogFormat, configure_logging
 from consumer.testing import make_context
@@ -111,6 +113,7 @@ _BY_SUBJECT = {
     "archive",
     "console",
     "console json",
+    "dlq list",
     "log",
     "log json",
 }
@@ -173,6 +176,7 @@ async def open_places(
             "archive": _archive(await opened(Archive, {"path": folder / "archive"}), folder / "archive"),
             "console": _console(await opened(Console, {})),
             "console json": _console(await opened(Console, {"format": "json"}), is_json=True),
+            "dlq list": _letters(),
             "log": _log(LogFormat.CONSOLE),
             "log json": _log(LogFormat.JSON),
             "mail subject": _mail(await opened(Email, {**letter, "subject": text}), mail, "subject"),
@@ -263,6 +267,21 @@ def _console(give: Callable[[Event], Awaitable[None]], *, is_json: bool = False)
             return str(json.loads(line)["subject"])
         (line,) = out.getvalue().splitlines()  # by everything that Unicode takes for the end of a line
         return line.split("  ")[-1]
+
+    return tell
+
+
+def _letters() -> Tell:
+    async def tell(event: Event) -> str:
+        stream = io.StringIO()
+        partition = PartitionId("n", "h", "g", event.partition)
+        letter = DeadLetter(
+            *("a-key", partition, event.position, Reason.REJECTED, "an error", event.original, 0, 0),
+            subject=event.subject,
+        )
+        print_letters(Terminal(file=stream, width=10_000, color_system=None), [letter], 1)
+        (row,) = [line for line in stream.getvalue().split("\n") if "a-key" in line]
+        return row.partition(" –  ")[2].rpartition("an error")[0].strip()
 
     return tell
 

@@ -81,7 +81,7 @@ class Application:
                 _log.info("The admin port is open.", url=self.admin.url)
             # Later a store that is away is waited for; one that never worked is most likely a wrong setting.
             await self.checkpoints.probe()
-            await self.dead_letters.count()
+            await self.dead_letters.probe()
             async with asyncio.TaskGroup() as tasks:
                 beating = tasks.create_task(self.heartbeat.run(), name="heartbeat")
                 with self.watchdog.watching():

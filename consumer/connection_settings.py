@@ -105,6 +105,22 @@ class EventHubConnection(Connection):
     hub: str = Field(min_length=1, max_length=256)
     """The event hub's name."""
 
+    def is_same_hub(self, other: EventHubConnection) -> bool:
+        """Whether both lead to one hub, as far as that can be told without reading secrets from files."""
+        here, there = self._host(), other._host()
+        return self.hub.casefold() == other.hub.casefold() and here == there and here is not None
+
+    def _host(self) -> str | None:
+        if self.namespace is not None:
+            return self.namespace.casefold()
+        if self.connection_string is None:
+            return None if self.connection_string_file is None else str(self.connection_string_file)
+        for part in self.connection_string.get_secret_value().split(";"):
+            name, _, value = part.partition("=")
+            if name.strip().casefold() == "endpoint":
+                return value.strip().casefold().rpartition("//")[2].strip("/")
+        return None
+
     def _flaws(self, secret: SecretStr) -> Iterator[str]:
         yield from super()._flaws(secret)
         for part in secret.get_secret_value().split(";"):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from consumer.sources.eventhub_settings import EventHubSettings
     from consumer.sources.faust_settings import FaustSettings
     from consumer.stores.blob_container import BlobContainer
+    from consumer.stores.eventhub_dead_letters import EventHubDeadLetters
 
 
 class Keying(NamedTuple):
@@ -113,12 +114,34 @@ async def open_dead_letters(place: configured.DeadLetters) -> AsyncIterator[Dead
             from consumer.stores.blob_dead_letters import BlobDeadLetters  # noqa: PLC0415
 
             store = BlobDeadLetters(await _container(place, stack))
+        elif isinstance(place, configured.EventHubLetters):
+            store = await _letters_in_a_hub(place, stack)
         else:
             from consumer.stores.memory import MemoryDeadLetters  # noqa: PLC0415
 
             store = MemoryDeadLetters()
         stack.push_async_callback(store.close)
         yield store
+
+
+async def _letters_in_a_hub(place: configured.EventHubLetters, stack: AsyncExitStack) -> EventHubDeadLetters:
+    from consumer.sources.eventhub_log import HubLog  # noqa: PLC0415
+    from consumer.sources.eventhub_sending import HubSender  # noqa: PLC0415
+    from consumer.sources.eventhub_settings import EventHubSettings, address_of  # noqa: PLC0415
+    from consumer.stores.eventhub_dead_letters import EventHubDeadLetters  # noqa: PLC0415
+
+    secret = place.secret()
+    told = EventHubSettings(
+        connection_string=None if secret is None else secret.get_secret_value(),
+        namespace=place.namespace,
+        credential=None if secret is not None else await stack.enter_async_context(credential_for(place)),
+        hub=place.hub,
+        consumer_group=place.consumer_group,
+        transport=place.transport,
+        allow_plaintext_hosts=place.allow_plaintext_hosts,
+    )
+    address = address_of(told)
+    return EventHubDeadLetters(HubLog(told, address), HubSender(told, address))
 
 
 async def _container(place: configured.BlobStore, stack: AsyncExitStack) -> BlobContainer:

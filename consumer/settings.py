@@ -83,6 +83,21 @@ class BlobStore(BlobConnection):
     type: Literal["blob"]
 
 
+class EventHubLetters(EventHubConnection):
+    """An event hub of their own, for others to read; a letter stays until the hub's retention ends.
+
+    Give exactly one of connection_string, connection_string_file and namespace.
+    """
+
+    type: Literal["eventhub"]
+    consumer_group: Text = "$Default"
+    """The consumer group that `inturn dlq` reads with."""
+    transport: Literal["amqp", "websocket"] = "amqp"
+    """amqp uses port 5671; websocket uses port 443, for networks that let nothing else out."""
+    allow_plaintext_hosts: tuple[Text, ...] = ()
+    """Hosts that may be spoken to without TLS, such as a local hub. Every other host needs TLS."""
+
+
 class MemoryStore(Concern):
     """Nothing outlives the process: for tests and a first try."""
 
@@ -118,7 +133,7 @@ class MemoryState(MemoryStore, Checkpointing):
 
 Source = Annotated[EventHubSource | KafkaSource | FileSource, Field(discriminator="type")]
 State = Annotated[SqliteState | BlobState | MemoryState, Field(discriminator="type")]
-DeadLetters = Annotated[SqliteStore | BlobStore | MemoryStore, Field(discriminator="type")]
+DeadLetters = Annotated[SqliteStore | BlobStore | EventHubLetters | MemoryStore, Field(discriminator="type")]
 
 
 def _beside_the_state(earlier: dict[str, Any]) -> SqliteStore | BlobStore | MemoryStore:
@@ -300,6 +315,29 @@ class Settings(Concern):
                     "by then others have taken the partitions",
                 )
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_letters(self) -> Self:
+        letters, source = self.dead_letters, self.source
+        if not isinstance(letters, EventHubLetters):
+            return self
+        is_source = isinstance(source, EventHubSource) and letters.is_same_hub(source)
+        own = Finding(
+            ("dead_letters", "hub"), "is the source's own hub: what is put aside would be read again"
+        )
+        refuse(
+            *([own] if is_source else []),
+            *(
+                Finding(
+                    ("processors", index, "on_failure_order"),
+                    "park asks every few seconds what is in the dead letters, which an event hub cannot "
+                    "answer: keep them in sqlite or blob, or continue",
+                )
+                for index, processor in enumerate(self.processors)
+                if processor.on_failure_order == "park"
+            ),
+        )
         return self
 
     @model_validator(mode="after")

@@ -79,7 +79,7 @@ class Run:
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(stop_signals(self.engine))
-            await self.dead_letters.count()
+            await self.dead_letters.probe()
             await self._begin()
             try:
                 await run_engine(self.engine, self.processors)

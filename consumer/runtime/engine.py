@@ -336,10 +336,11 @@ class Engine:
             self._refused[index] += count
 
     async def _count_dead_letters(self) -> None:
-        while True:
+        store = self._parts.dead_letters
+        while store.is_indexed:  # else it stays unknown: to count would be to read all of it, over and over
             started_s = self._clock.monotonic_s()
             try:
-                self._dead_letters = await self._parts.dead_letters.count()
+                self._dead_letters = await store.count()
             except InturnError:
                 self._dead_letters = None
             # Some stores count by listing: of the time, that must stay a small part.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import structlog
 from azure.core.exceptions import AzureError
 from azure.eventhub import TransportType
-from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient
+from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, EventHubProducerClient
 from azure.eventhub.exceptions import EventHubError
 
 from consumer.errors import SourceUnavailable
@@ -126,6 +126,13 @@ def make_client(
 def _client(
     settings: EventHubSettings, address: Address, credential: Any, **more: Any
 ) -> EventHubConsumerClient:
+    options = _options(settings, address)
+    return EventHubConsumerClient(
+        address.namespace, address.hub, settings.consumer_group, credential, **options, **more
+    )
+
+
+def _options(settings: EventHubSettings, address: Address) -> dict[str, Any]:
     options: dict[str, Any] = {
         "idle_timeout": settings.idle_timeout_s,
         "auth_timeout": ANSWER_TIMEOUT_S,
@@ -145,11 +152,16 @@ def _client(
     if address.is_plain:
         # What `from_connection_string` makes of UseDevelopmentEmulator=true.
         options["use_tls"] = False
-    return EventHubConsumerClient(
-        address.namespace, address.hub, settings.consumer_group, credential, **options, **more
-    )
+    return options
 
 
 def make_asking_client(settings: EventHubSettings, address: Address) -> EventHubConsumerClient:
     """A client that shares nothing and tries nothing twice."""
     return _client(settings, address, credential_of(settings), retry_total=0)
+
+
+def make_sending_client(settings: EventHubSettings, address: Address) -> EventHubProducerClient:
+    """A client that sends, and tries nothing twice."""
+    credential: Any = credential_of(settings)
+    options = _options(settings, address) | {"retry_total": 0}
+    return EventHubProducerClient(address.namespace, address.hub, credential, **options)

@@ -1,4 +1,4 @@
-"""The three kinds of store, each as a function that opens one more of them on the same storage."""
+"""The kinds of store, each as a function that opens one more of them on the same storage."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from harness.letter_hub import LetterHub
 
 from consumer.stores.blob import BlobStore
 from consumer.stores.blob_container import BlobContainer
@@ -52,14 +53,16 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         yield opener
 
 
-@pytest.fixture(params=["memory", "sqlite", "blob"])
+@pytest.fixture(params=["memory", "sqlite", "blob", "eventhub"])
 async def open_dead_letters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens one more dead-letter store on the same storage."""
+    """Opens one more dead-letter store on the same storage; a hub is in memory here, and real elsewhere."""
     if request.param == "memory":
         shared = MemoryDeadLetters()
-        make: Callable[[], Any] = lambda: shared  # noqa: E731 - one of three makers
+        make: Callable[[], Any] = lambda: shared  # noqa: E731 - one of four makers
     elif request.param == "sqlite":
         make = lambda: SqliteDeadLetters(path=tmp_path / "state" / "inturn.db")  # noqa: E731
+    elif request.param == "eventhub":
+        make = LetterHub().open
     else:
         container = _container(request)
         make = lambda: BlobDeadLetters(container())  # noqa: E731

@@ -141,6 +141,8 @@ class SimCheckpoints:
 class SimDeadLetters:
     """A dead-letter store behind a wire."""
 
+    is_indexed = True
+
     def __init__(self, wire: Wire, audit: Audit) -> None:
         self.server = MemoryDeadLetters()
         self._wire = wire

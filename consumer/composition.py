@@ -191,7 +191,8 @@ def running_processor(
     return RunningProcessor(
         plan=ProcessorPlan(
             name=settings.name,
-            types=None if "*" in settings.types else settings.types,
+            types=None if "*" in settings.types else settings.hub_types,
+            internal_types=settings.internal_types,
             delivery=Delivery(settings.delivery),
             delivers_stale=settings.stale == "deliver",
             queue_max=settings.queue_max,
@@ -271,6 +272,7 @@ def policy_of(settings: Settings) -> PipelinePolicy:
         dedupe_window_ms=round(dedupe.window_h * 3_600_000),
         identities_max=dedupe.identities_max,
         in_flight_max=settings.limits.in_flight_max,
+        internal_max=settings.limits.internal_max,
         checkpoint_interval_ms=round(settings.state.checkpoint_interval_s * 1_000),
         owner=f"{socket.gethostname()}/{os.getpid()}",
         config_hash=hashlib.sha256(orjson.dumps(admitted, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16],

@@ -11,11 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import orjson
+
 from consumer.events import Event
+from consumer.strict_json import loads
 
 INTERNAL = "Inturn."
 """How the types of events begin that processors and rules of ours emit. Only a processor that names such a
 type gets them: ``*`` does not."""
+
+
+EMITTED_MAX = 1_000
+"""Internal events of one attempt."""
+EMITTED_BYTES_MAX = 65_536
+"""Bytes of one, as JSON: it is in the state until everybody is done with it."""
 
 
 class Retry(Exception):
@@ -93,14 +102,19 @@ class Context:
         """Have an internal event given to the processors that name its type, once this attempt has succeeded.
 
         It is stored with the outcome of `cause` (default: the first event), so it is neither lost nor emitted
-        twice by a crash. Raises `ValueError` for a type that does not begin with `INTERNAL`, and for a cause
-        that is internal itself: there are no chains.
+        twice by a crash. Raises `ValueError` for a type that does not begin with `INTERNAL`, for data that is
+        not JSON or too much, and for a cause that is internal itself: there are no chains.
         """
         cause = cause or self.events[0]
+        if cause not in self.events:
+            raise ValueError("The cause is none of the events of this attempt.")
         if not type_.startswith(INTERNAL):
             raise ValueError(f"The type of an internal event begins with {INTERNAL}; {type_} does not.")
         if cause.type.startswith(INTERNAL):
             raise ValueError("What is emitted for an internal event would never end: there are no chains.")
+        _check_emission(type_, subject, data)
+        if len(self.emitted) >= EMITTED_MAX:
+            raise ValueError(f"More than {EMITTED_MAX} internal events of one attempt.")
         self.emitted.append(Emission(cause, type_, subject, data))
 
     @property
@@ -111,6 +125,19 @@ class Context:
     def key_of(self, event: Event) -> str:
         """The key of one event of a batch."""
         return self._key_of(event)
+
+
+def _check_emission(type_: str, subject: str, data: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for what could not be written, or not be read again."""
+    try:
+        written = orjson.dumps((type_, subject, data))
+        read = loads(written)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The data of an internal event is JSON: {error}.") from None
+    if not subject or not isinstance(read[2], dict):
+        raise ValueError("An internal event has a subject, and its data is an object.")
+    if len(written) > EMITTED_BYTES_MAX:
+        raise ValueError(f"An internal event has at most {EMITTED_BYTES_MAX} bytes; this has {len(written)}.")
 
 
 class Processor(Protocol):

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from consumer.filter_settings import FilterSettings
+from consumer.processor import INTERNAL
 from consumer.setting_rules import Concern, Finding, refuse
 
 Text = Annotated[str, Field(min_length=1, max_length=1_024)]
@@ -139,6 +140,20 @@ class ProcessorSettings(Concern):
     """
     options: dict[str, Any] = Field(default_factory=dict, alias="with")
     """The processor's own settings."""
+
+    @property
+    def internal_types(self) -> tuple[str, ...]:
+        """The types of internal events that it names; ``*`` names none."""
+        return tuple(kind for kind in self.types if _is_internal(kind))
+
+    @property
+    def hub_types(self) -> tuple[str, ...]:
+        """The types of the hub's events that it is given."""
+        return tuple(kind for kind in self.types if not _is_internal(kind))
+
+
+def _is_internal(kind: str) -> bool:
+    return kind.casefold().startswith(INTERNAL.casefold())
 
 
 def group_findings(processors: Sequence[ProcessorSettings], shared: str | None) -> Iterator[Finding]:

@@ -194,6 +194,11 @@ class Limits(Concern):
 
     in_flight_max: int = Field(default=5_000, ge=1, le=1_000_000)
     """Events with processors or becoming dead letters, per partition; at the limit reading pauses."""
+    internal_max: int = Field(default=1_000, ge=1, le=100_000)
+    """Events that processors and rules emitted, not done, per partition; at the limit reading pauses.
+
+    They are stored with every checkpoint. What is handled at that moment may still add to them.
+    """
 
 
 class OrderRule(Concern):
@@ -358,5 +363,5 @@ class Settings(Concern):
         """The types to admit: `admission.types`, else the union of what the processors ask for; None: any."""
         if self.admission.types is not None:
             return None if "*" in self.admission.types else self.admission.types
-        wanted = tuple(dict.fromkeys(kind for processor in self.processors for kind in processor.types))
+        wanted = tuple(dict.fromkeys(kind for processor in self.processors for kind in processor.hub_types))
         return None if "*" in wanted else wanted

@@ -46,6 +46,10 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """How long attempts may still begin before the store is asked whether the partition is still ours."""
     epoch: int = 0
     """How many owners the partition has had."""
+    internal: int = 0
+    """Events that processors and rules emitted and that somebody is not done with."""
+    internal_outcomes: dict[str, int] = msgspec.field(default_factory=dict)
+    """emitted, unwanted (nobody names the type), and by outcome."""
     receive: str = ""
     """How its events are received: fast or sdk; empty with a source that has one way only."""
     worker: str = ""

@@ -19,6 +19,9 @@ _CONTROL_TYPES = frozenset(
 )
 
 
+INTERNAL = "inturn."
+"""How the types of internal events begin, case-folded: `consumer.processor` says what these are."""
+
 _WITHOUT_PROVIDER = ("microsoft.resources.", "microsoft.resourcenotifications.", "microsoft.policyinsights.")
 """Types of Resource Manager and Policy, which are about a subscription or a resource group."""
 
@@ -73,6 +76,9 @@ class Admission:
             return Verdict(Outcome.IGNORED, Reason.CONTROL, "a control event of Event Grid")
         if self._topics is not None and topic.rstrip("/") not in self._topics:
             return Verdict(Outcome.IGNORED, Reason.TOPIC, "the topic is not in admission.topics")
+        if event_type.startswith(INTERNAL):
+            message = f"{spelt_type[:200]} is the type of an internal event, and those come from no hub"
+            return Verdict(Outcome.DEAD_LETTERED, Reason.SPOOFED_TYPE, message)
         if not _may_raise(topic, event_type):
             message = f"{spelt_type[:200]} cannot come from the topic's resource provider"
             return Verdict(Outcome.DEAD_LETTERED, Reason.SPOOFED_TYPE, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from consumer.core.checkpoint import CheckpointTracker
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.flights import Flight, FlightTable
+from consumer.core.internal_events import InternalEvents
 from consumer.core.policy import Counts
 from consumer.core.release_order import ReleaseOrder
 from consumer.core.storing import Storing
@@ -22,6 +23,7 @@ class Endings:
         deduplicator: Deduplicator,
         released: ReleaseOrder,
         storing: Storing,
+        internal: InternalEvents,
     ) -> None:
         self._counts = counts
         self._tracker = tracker
@@ -29,6 +31,7 @@ class Endings:
         self._deduplicator = deduplicator
         self._released = released
         self._storing = storing
+        self._internal = internal
 
     def complete(self, flight: Flight) -> None:
         """Everybody is done with an event: it has its outcome, and is remembered."""
@@ -47,8 +50,10 @@ class Endings:
 
     def end(self, flight: Flight, outcome: Outcome, reason: Reason | None) -> None:
         """Count an outcome; the checkpoint may pass the event."""
-        slot = flight.slot
-        assert slot is not None
         self._storing.is_dirty = True
+        slot = flight.slot
+        if slot is None:  # it is not of the hub
+            self._internal.ended(flight, outcome)
+            return
         self._counts.note(outcome, reason)
         self._tracker.resolve(slot, flight.index)

@@ -45,6 +45,8 @@ class ProcessorPlan:
     """After an event is put aside, later ones of its object follow it into the dead letters, unattempted."""
     parked_max: int = 1_000
     """Objects of which that is so; at this a further failure keeps its lane waiting."""
+    internal_types: tuple[str, ...] = ()
+    """Types of internal events, ``*`` at the end for a prefix: only whoever names them gets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Router:
 
     def __init__(self, plans: Iterable[ProcessorPlan]) -> None:
         self._plans = [(plan, None if plan.types is None else TypeFilter(plan.types)) for plan in plans]
+        self._internal = [TypeFilter(plan.internal_types) for plan, _ in self._plans]
         self._routes: dict[str, Route] = {}
 
     def route(self, event_type: str) -> Route:
@@ -70,6 +73,11 @@ class Router:
             if len(self._routes) < 1_000:  # types come from outside; the rest is looked up every time
                 self._routes[event_type] = found
         return found
+
+    def internal(self, event_type: str) -> int:
+        """The processors that name the type of an internal event, a bit for each."""
+        folded = event_type.casefold()
+        return sum([1 << index for index, types in enumerate(self._internal) if folded in types])
 
     def _find(self, event_type: str) -> Route:
         on_arrival = in_turn = 0

@@ -29,6 +29,7 @@ from consumer.core.effects import Effect, Pause, Resume, StoreCheckpoint, WakeAt
 from consumer.core.endings import Endings
 from consumer.core.filter_sieve import Sieve
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
+from consumer.core.internal_events import InternalEvents
 from consumer.core.outbox import Outbox
 from consumer.core.parking import ParkedObjects
 from consumer.core.policy import Counts, PipelinePolicy
@@ -67,7 +68,8 @@ class Pipeline:
         self.watermark = Watermark(policy.idle_margin_ms, snapshot.watermark_ms)
         self.epoch = snapshot.epoch
         digests = digests_named(snapshot.digests)
-        self._arrivals = Arrivals(catalogue, admission, Router(processors), digests)
+        router = Router(processors)
+        self._arrivals = Arrivals(catalogue, admission, router, digests)
         self._delivers_stale = sum(1 << i for i, plan in enumerate(processors) if plan.delivers_stale)
         self.sieve = Sieve(processors)
         self._flights = FlightTable()
@@ -79,11 +81,14 @@ class Pipeline:
         self._done_above = dict(snapshot.done_above)
         self._acks = Acks([plan.name for plan in processors], snapshot.acks)
         self._released = ReleaseOrder(restore_released(snapshot))
+        giving = self.sieve, self._outbox, self._flights
+        self.internal = InternalEvents(self.processors, router, *giving, (catalogue, digests))
         ends = self.counts, self.tracker, self._flights, self.deduplicator, self._released, self._storing
-        self._endings = Endings(*ends)
+        self._endings = Endings(*ends, self.internal)
         self.parked = ParkedObjects(self.processors, snapshot.parked, digests)
-        then = self._outbox, self._storing, self._endings, self._flights
-        self._resolution = Resolution(*then, self.parked, self.processors, self.stale_skipped)
+        then = self._outbox, self._storing, self._endings, self._flights, self.internal, self.parked
+        self._resolution = Resolution(*then, self.processors, self.stale_skipped)
+        self.internal.restore(snapshot.internal)
 
     # What can happen.
 
@@ -93,7 +98,7 @@ class Pipeline:
             case stimuli.Received():
                 self._receive(stimulus.batch, stimulus.now_ms)
             case stimuli.Handled():
-                self._resolution.handled(stimulus.processor, stimulus.tickets)
+                self._resolution.handled(stimulus.processor, stimulus.tickets, stimulus.emitted)
             case stimuli.Resolved():
                 self._resolution.resolve(stimulus.results)
             case stimuli.DeadLettered():
@@ -132,8 +137,8 @@ class Pipeline:
         acks = self._acks.dump(self._flights.events())
         kept = self._released, self.sequencer, self.deduplicator
         state = dump_state(self.policy, self.epoch, self.tracker, self._done_above, acks, *kept)
-        digests, parked = self._arrivals.digests.name, self.parked.dump()
-        return msgspec.structs.replace(state, digests=digests, parked=parked)
+        beside = {"parked": self.parked.dump(), "internal": self.internal.dump()}
+        return msgspec.structs.replace(state, digests=self._arrivals.digests.name, **beside)
 
     # Received: decode, admit, deduplicate, sequence.
 
@@ -346,6 +351,7 @@ class Pipeline:
             working * part >= policy.in_flight_max
             or (working > 0 and len(self.tracker) >= policy.sequencer.span_max + policy.in_flight_max)
             or self._outbox.is_full(part)
+            or len(self.internal) * part >= policy.internal_max
         )
 
     def _next_wake_ms(self) -> int | None:

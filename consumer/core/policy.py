@@ -21,6 +21,8 @@ class PipelinePolicy:
     identities_max: int = 200_000
     in_flight_max: int = 5_000
     """Events past the sequencer and not resolved; at this the source is paused."""
+    internal_max: int = 1_000
+    """Internal events that somebody is not done with; at this the source is paused."""
     checkpoint_interval_ms: int = 1_000
     checkpoint_stretch: int = 10
     """The interval is at least this many times as long as the last write took,"""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+
+import orjson
 
 from consumer.core import stimuli
 from consumer.core.decode import Rejection
 from consumer.core.effects import Letter
 from consumer.core.endings import Endings
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan
+from consumer.core.internal_events import InternalEvents, cause_of
 from consumer.core.outbox import Outbox
 from consumer.core.parking import Answer, ParkedObjects
 from consumer.core.storing import Storing
@@ -24,6 +28,7 @@ class Resolution:
         storing: Storing,
         endings: Endings,
         flights: FlightTable,
+        internal: InternalEvents,
         parked: ParkedObjects,
         plans: Sequence[ProcessorPlan],
         stale_skipped: list[int],
@@ -34,11 +39,13 @@ class Resolution:
         self._endings = endings
         self._flights = flights
         self._parked = parked
+        self._plans = plans
         self._parks = [plan.parks for plan in plans]
+        self._internal = internal
         self._stale_skipped = stale_skipped
 
-    def handled(self, processor: int, flights: list[Flight]) -> None:
-        """One processor handled a chunk of events."""
+    def handled(self, processor: int, flights: list[Flight], emitted: Sequence[stimuli.Emitted]) -> None:
+        """One processor handled a chunk of events, and may want others of our own for it."""
         self._storing.is_dirty = True
         self._outbox.done(processor, len(flights))
         others = ~(1 << processor)
@@ -47,6 +54,16 @@ class Resolution:
             flight.pending &= others
             if not flight.pending:
                 self._endings.complete(flight)
+        if emitted:
+            self._emit(processor, emitted)
+
+    def _emit(self, processor: int, emitted: Sequence[stimuli.Emitted]) -> None:
+        numbers: Counter[Flight] = Counter()
+        for cause, type_, subject, data in emitted:
+            assert cause.event is not None
+            numbers[cause] += 1
+            named = f"{self._plans[processor].name} {numbers[cause]}"
+            self._internal.emit(cause_of(cause.event), named, type_, subject, orjson.Fragment(data))
 
     def resolve(self, results: list[stimuli.Result]) -> None:
         """Processors are done with events: what failed goes to the dead letters first."""

@@ -22,7 +22,17 @@ from consumer.core.table_image import TableImage, read_table
 from consumer.errors import CorruptState
 from consumer.events import Checkpoint
 
-__all__ = ["FORMAT", "ParkedObject", "Progress", "Snapshot", "decode", "encode", "format_of", "new_snapshot"]
+__all__ = [
+    "FORMAT",
+    "KeptEvent",
+    "ParkedObject",
+    "Progress",
+    "Snapshot",
+    "decode",
+    "encode",
+    "format_of",
+    "new_snapshot",
+]
 
 FORMAT = 4
 _HEAD, _OBJECTS, _IDENTITIES = 1, 2, 3
@@ -55,6 +65,16 @@ class ParkedObject(NamedTuple):
     """The sequence number and the index of the event that they wait behind."""
 
 
+class KeptEvent(NamedTuple):
+    """An internal event that somebody is not done with: no hub has it."""
+
+    progress: Progress
+    """Its position is that of its cause."""
+    partition: str
+    enqueued_time_ms: int
+    body: bytes
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """The state of a partition. Held events are not in it: they are read again.
 
@@ -79,6 +99,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     digests: str = XXH3.name
     """The name of the `consumer.core.digests` in both tables."""
     parked: list[ParkedObject] = []
+    internal: list[KeptEvent] = []
+    """In the order in which they were emitted."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -99,7 +121,8 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     digests: str = "blake2b"
     """Format 2 does not say it, and has no others."""
     parked: list[ParkedObject] = []
-    """Since format 4."""
+    """This, and what is below, since format 4."""
+    internal: list[KeptEvent] = []
 
 
 _IN_HEAD = tuple(name for name in Snapshot.__struct_fields__ if name in _Head.__struct_fields__)

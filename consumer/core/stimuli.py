@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -44,12 +45,24 @@ class Result(NamedTuple):
     attempts: int = 1
 
 
+class Emitted(NamedTuple):
+    """An internal event that a processor asked for."""
+
+    cause: Flight
+    """One of the events that were handled."""
+    type: str
+    subject: str
+    data: bytes
+    """JSON."""
+
+
 class Handled(msgspec.Struct, frozen=True):
     """One processor handled a chunk of events: what nearly always happens."""
 
     processor: int
     """Index in the pipeline's list of processors."""
     tickets: list[Flight]
+    emitted: Sequence[Emitted] = ()
 
 
 class Resolved(msgspec.Struct, frozen=True):

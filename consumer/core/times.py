@@ -1,4 +1,4 @@
-"""Read the times that producers write, without losing what orders two events.
+"""Read the times that producers write, and write such, without losing what orders two events.
 
 Azure writes 100 ns digits, which `datetime` cuts off, and every form of offset. So a time becomes two
 things: a `datetime` for people, and *ticks* (100 ns since 1970-01-01 UTC) for comparison.
@@ -6,7 +6,7 @@ things: a `datetime` for people, and *ticks* (100 ns since 1970-01-01 UTC) for c
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,6 +34,12 @@ def parse_time(text: str) -> tuple[datetime, int] | None:
     if len(text) > 26 and text[19] == "." and text[20:27].isdecimal() and text.isascii():
         ticks += int(text[26])  # the seventh digit, which datetime has no room for
     return time, ticks
+
+
+def write_time(ticks: int) -> str:
+    """The RFC 3339 text of ticks, in UTC, with all their digits; `parse_time` reads it."""
+    seconds, rest = divmod(ticks, 10_000_000)
+    return f"{(_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()}.{rest:07d}Z"
 
 
 _SECONDS_MAX = 4_096

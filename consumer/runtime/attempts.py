@@ -18,7 +18,7 @@ from consumer.core.retry import RetryPolicy
 from consumer.core.stimuli import Verdict
 from consumer.errors import BadData
 from consumer.events import Event, Reason
-from consumer.processor import BatchProcessor, Context, NotYet, Processor, Reject, Retry
+from consumer.processor import BatchProcessor, Context, Emission, NotYet, Processor, Reject, Retry
 from consumer.runtime.breaker import Patience
 from consumer.runtime.clock import Clock
 from consumer.runtime.deadline import Deadline
@@ -87,7 +87,7 @@ class RunningProcessor:
 class Turn:
     """What the attempts of one lane need, and what is seen of them from outside."""
 
-    __slots__ = ("clock", "deadline", "epoch", "lease", "started_s")
+    __slots__ = ("clock", "deadline", "emitted", "epoch", "lease", "started_s")
 
     def __init__(self, lease: Lease, clock: Clock, epoch: int) -> None:
         self.lease = lease
@@ -96,6 +96,8 @@ class Turn:
         self.deadline = Deadline()
         self.started_s: float | None = None
         """When the attempt began that runs now."""
+        self.emitted: Sequence[Emission] = ()
+        """What the attempt wants emitted that has just succeeded."""
 
 
 class Ending(NamedTuple):
@@ -105,6 +107,7 @@ class Ending(NamedTuple):
     reason: Reason | None = None
     error: str = ""
     attempts: int = 1
+    emitted: Sequence[Emission] = ()
 
 
 HANDLED = Ending(Verdict.HANDLED)
@@ -171,7 +174,7 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
             if not gate.is_calm:
                 gate.succeeded()
             processor.counts.handled += len(events)
-            return HANDLED
+            return Ending(Verdict.HANDLED, emitted=turn.emitted) if turn.emitted else HANDLED
         if fault.is_final:
             gate.withdrawn(permit)
             break
@@ -240,6 +243,7 @@ async def _attempt(
         took_s = turn.clock.monotonic_s() - started_s
         counts.busy_s += took_s
     if fault is None:
+        turn.emitted = context.emitted
         processor.observe(processor.plan.name, "handled", took_s, len(events))
         return None
     processor.observe(processor.plan.name, fault.kind, took_s, len(events))

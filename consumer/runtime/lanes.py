@@ -18,9 +18,11 @@ import structlog
 
 from consumer.core.flights import Delivery, Flight
 from consumer.core.parking import Parked
-from consumer.core.stimuli import Result, Verdict
+from consumer.core.stimuli import Emitted, Result, Verdict
 from consumer.events import Event, Reason
+from consumer.processor import Emission
 from consumer.runtime.attempts import Ending, RunningProcessor, Turn, run_attempts
+from consumer.runtime.emissions import emitted_of
 from consumer.runtime.lane import Lane
 from consumer.runtime.parking import ParkingWatch
 
@@ -28,8 +30,8 @@ _log = structlog.get_logger("inturn.processor")
 
 Settle = Callable[[list[Result]], Awaitable[None]]
 """Takes results; returns when what may follow them may begin."""
-Report = Callable[[int, list[Flight]], None]
-"""Takes the processor and the tickets of what it handled."""
+Report = Callable[[int, list[Flight], Sequence[Emitted]], None]
+"""Takes the processor, the tickets of what it handled, and what it wants emitted for them."""
 
 CUT_OFF_S = 2.0
 """How long an attempt may take to end once it is cut off; then it is abandoned."""
@@ -198,7 +200,7 @@ class Lanes:
         if ending is None:
             await self._run_one_by_one(lane, events, tickets)
         elif ending.verdict is Verdict.HANDLED:
-            self._note(tickets)
+            self._note(tickets, ending.emitted)
         else:
             await self._fail(tickets[0], ending)
         if lane.events:
@@ -237,7 +239,7 @@ class Lanes:
         if ending.verdict is not Verdict.HANDLED:
             await self._fail(ticket, ending)
             return
-        self._note([ticket])
+        self._note([ticket], ending.emitted)
         if not self._done:
             await asyncio.sleep(0)  # a processor that never waits is not to keep the others waiting
 
@@ -294,7 +296,11 @@ class Lanes:
 
     # Results.
 
-    def _note(self, handled: list[Flight]) -> None:
+    def _note(self, handled: list[Flight], emitted: Sequence[Emission]) -> None:
+        if emitted:
+            self._flush()
+            self._handled(self._index, handled, emitted_of(emitted, handled))
+            return
         done = self._done
         done += handled
         if len(done) >= _REPORT_MAX:
@@ -305,7 +311,7 @@ class Lanes:
     def _flush(self) -> None:
         done, self._done = self._done, []
         if done:
-            self._handled(self._index, done)
+            self._handled(self._index, done, ())
 
     async def _report(self) -> None:
         """Report what is done beside what is being done: the next attempt may take its time.
@@ -323,7 +329,7 @@ class Lanes:
     async def _fail(self, ticket: Flight, ending: Ending) -> None:
         """Report a failure, behind what was done before; returns when what follows it may begin."""
         self._flush()
-        await self._settle([Result(ticket, self._index, *ending)])
+        await self._settle([Result(ticket, self._index, *ending[:4])])
 
     # Attempts that do not end.
 

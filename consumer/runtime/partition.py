@@ -259,9 +259,9 @@ class PartitionRunner:
                 self._wake_ms = effect.time_ms
                 self._is_woken.set()
 
-    def _report(self, processor: int, handled: list[Flight]) -> None:
+    def _report(self, processor: int, handled: list[Flight], emitted: Sequence[stimuli.Emitted]) -> None:
         if not self._stop.is_set():
-            self._feed(stimuli.Handled(processor, handled))
+            self._feed(stimuli.Handled(processor, handled, emitted))
 
     async def _settle(self, results: list[Result]) -> None:
         """Report results; what follows a failure waits until it is in the dead letters and stored as such."""

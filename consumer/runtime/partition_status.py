@@ -47,6 +47,8 @@ def status_of(runner: PartitionRunner, now_s: float) -> PartitionStatus:
         released_early=pipeline.sequencer.released_early,
         lease_s=runner.lease.remaining_s,
         epoch=pipeline.epoch,
+        internal=len(pipeline.internal),
+        internal_outcomes=dict(pipeline.internal.counts),
     )
 
 

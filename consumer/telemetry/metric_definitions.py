@@ -289,6 +289,12 @@ PROCESSOR_METRICS: tuple[Metric[ProcessorStatus], ...] = (
         lambda p: p.rate_waited_s,
         Kind.COUNTER,
     ),
+    _processor(
+        "inturn_processor_parked_objects",
+        "Objects whose events all go to the dead letters, behind one that failed. Mend the cause, then "
+        "`inturn dlq redrive`: at its limit further failures hold up their lanes.",
+        lambda p: p.parked,
+    ),
 )
 
 ENGINE_METRICS: tuple[Metric[EngineStatus], ...] = (

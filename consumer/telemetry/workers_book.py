@@ -189,6 +189,7 @@ def merged_processors(
                 running=sum(each.running for each in parts),
                 abandoned=sum(each.abandoned for each in parts),
                 breaker=max((each.breaker for each in parts), key=_badness, default=model.breaker),
+                parked=sum(each.parked for each in parts),
                 last_error=next((each.last_error for each in parts if each.last_error), ""),
             )
         )

@@ -18,6 +18,7 @@ from consumer.core.object_table import Last, ObjectsImage, ObjectTable
 from consumer.core.sections import Section, frame, unframe
 from consumer.core.snapshot import (
     FORMAT,
+    KeptEvent,
     ParkedObject,
     Progress,
     Snapshot,
@@ -69,6 +70,11 @@ SAMPLE = Snapshot(
     objects=objects_of(OBJECTS),
     identities=identities_of(IDENTITIES),
     parked=[ParkedObject("deploy", "/subscriptions/s", "models/fraud", (1_040, 0))],
+    internal=[
+        KeptEvent(
+            Progress(1_039, 1, ["mail"], handled=True, stale=False, dead=None), "0", 1_795_240_700_000, b"{}"
+        )
+    ],
 )
 BESIDE = {
     "text": Last(OrderToken(OrderedBy.SEQUENCER, "0A-zz"), "t", 4),
@@ -93,6 +99,15 @@ lasts = st.builds(
     st.integers(0, 2**48 - 1),
 )
 prints = st.binary(min_size=24, max_size=24)
+progresses = st.builds(
+    Progress,
+    numbers,
+    st.integers(0, 4_999),
+    st.lists(st.text(max_size=5), max_size=3),
+    st.booleans(),
+    st.booleans(),
+    st.one_of(st.none(), st.just("rejected")),
+)
 snapshots = st.builds(
     Snapshot,
     epoch=st.integers(0, 2**40),
@@ -104,24 +119,16 @@ snapshots = st.builds(
     released=st.lists(
         st.tuples(st.integers(0, 9), st.text(max_size=9), st.lists(positions, max_size=3)), max_size=3
     ),
-    acks=st.lists(
-        st.builds(
-            Progress,
-            numbers,
-            st.integers(0, 4_999),
-            st.lists(st.text(max_size=5), max_size=3),
-            st.booleans(),
-            st.booleans(),
-            st.one_of(st.none(), st.just("rejected")),
-        ),
-        max_size=3,
-    ),
+    acks=st.lists(progresses, max_size=3),
     topics=st.lists(st.text(max_size=9), max_size=3),
     objects=st.dictionaries(st.text(max_size=9), lasts, max_size=50).map(objects_of),
     identities=st.lists(st.tuples(prints, st.integers(0, 2**48 - 1)), max_size=50).map(identities_of),
     parked=st.lists(
         st.builds(ParkedObject, st.text(max_size=5), st.text(max_size=9), st.text(max_size=9), positions),
         max_size=3,
+    ),
+    internal=st.lists(
+        st.builds(KeptEvent, progresses, st.text(max_size=3), numbers, st.binary(max_size=9)), max_size=3
     ),
 )
 
@@ -146,7 +153,7 @@ def test_what_this_format_once_wrote_stays_readable() -> None:
 def test_what_the_format_before_it_wrote_stays_readable_and_lacks_what_came_later() -> None:
     before = decode((GOLDEN / "snapshot-format-3.bin").read_bytes())
 
-    assert before == msgspec.structs.replace(WITH_BESIDE, parked=[])
+    assert before == msgspec.structs.replace(WITH_BESIDE, parked=[], internal=[])
     assert decode(encode(before)) == before
 
 

@@ -90,7 +90,7 @@ class Recorder:
 
 def running(target: Any, name: str = "keep", **changes: Any) -> RunningProcessor:
     """A processor as the runtime runs it."""
-    of_plan = ("delivery", "queue_max", "delivers_stale", "parks", "parked_max")
+    of_plan = ("delivery", "queue_max", "delivers_stale", "parks", "parked_max", "types", "internal_types")
     plan_fields = {key: changes.pop(key) for key in of_plan if key in changes}
     settings: dict[str, Any] = {"retry": NO_WAIT, "group": "$Default"} | changes
     return RunningProcessor(plan=ProcessorPlan(name, **plan_fields), type="test", target=target, **settings)

@@ -11,7 +11,6 @@ start it; how a run ends is told by the workspace's own events).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -78,8 +77,6 @@ class Retrain:
         self._manager: ResourceManager | None = None
         self._targets: dict[str, Target] = {}
         """By the rule's model."""
-        # Runs of one monitor are objects of their own, so their events come side by side.
-        self._one_at_a_time = asyncio.Lock()
         self._cleared_s: dict[str, float] = {}
         """When a model's drift was last seen to be gone; as many as there are rules."""
         self._started: dict[str, Run] = {}
@@ -122,11 +119,10 @@ class Retrain:
             return
         if sign.drift.level < sign.drift.start_at:
             return
-        async with self._one_at_a_time:
-            try:
-                await self._govern(sign, event, context)
-            except Refused as refusal:
-                self._tell_refused(sign, event, context, refusal)
+        try:
+            await self._govern(sign, event, context)
+        except Refused as refusal:
+            self._tell_refused(sign, event, context, refusal)
 
     def _sign(self, event: Event) -> Sign | None:
         settings = self._settings
@@ -148,12 +144,13 @@ class Retrain:
                 held = {**data, "reason": reason.value, "until": until, "lastRun": _latest(model, runs)}
                 context.emit(HELD_BACK, event.subject, held, cause=event)
             case Start():
-                # Kept before it is known: whatever becomes of the answer, no other may start beside it.
+                # Runs of a monitor are objects of their own, so their events come side by side. Nothing is
+                # awaited since the runs were known: whatever becomes of the answer, no other starts beside.
                 self._started[key] = asked = Run("", key, model, now_s, RunState.RUNNING)
                 try:
                     run_id = await target.start(sign, key, now_s)
                 except Refused:
-                    del self._started[key]
+                    self._started.pop(key, None)
                     raise
                 self._started[key] = asked._replace(id=run_id)
                 _log.info("A retraining was started. model=%s run=%s", model, run_id)
@@ -167,12 +164,11 @@ class Retrain:
         for target in targets.values():
             found |= {run.key: run for run in await target.runs(since_s, now_s, key)}
         self._started = {
-            known: run
-            for known, run in self._started.items()
-            if known not in found and now_s - run.started_s < _REMEMBERED_S
+            known: run for known, run in self._started.items() if now_s - run.started_s < _REMEMBERED_S
         }
         # That we asked for a run of this key does not mean that there is one.
-        return [*found.values(), *(run for run in self._started.values() if run.id or run.key != key)]
+        own = {known: run for known, run in self._started.items() if run.id or known != key}
+        return [*(own | found).values()]
 
     def _tell_refused(self, sign: Sign, event: Event, context: Context, refusal: Refused) -> None:
         said = f"{refusal.code}: {refusal.message}"

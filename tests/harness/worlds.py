@@ -172,6 +172,8 @@ class World:
             "type": "harness.courier:Courier",
             "with": {"port": self.receiver.port},
             "retry": {"backoff_s": 0.1, "backoff_max_s": 1, "attempts": 1_000},
+            # Open for no longer than a retry waits: a receiver that is back is to be noticed as soon.
+            "breaker": {"open_s": 0.1, "open_max_s": 1},
         }
         processor = courier | sections.pop("processor", {})
         for section, values in sections.items():

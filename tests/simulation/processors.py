@@ -17,6 +17,10 @@ from consumer.core.retry import RetryPolicy
 from consumer.events import Event
 from consumer.processor import Context, Reject, Retry
 from consumer.runtime.attempts import RunningProcessor
+from consumer.runtime.breaker import Breaker, BreakerPolicy
+from consumer.runtime.clock import Clock
+from consumer.runtime.gate import Gate
+from consumer.runtime.rate import RatePolicy, TokenBucket
 
 DEADLINE_S = 6.0
 ATTEMPTS_MAX = 4
@@ -134,7 +138,20 @@ PARKED_MAX = 2
 """Objects, per partition: few enough for the limit to be reached."""
 
 
-def make_processors(moods: Moods, audit: Audit, chance: random.Random) -> list[RunningProcessor]:
+BREAKER = BreakerPolicy(failures=3, open_s=0.3, open_max_s=2.0, probe_max_s=DEADLINE_S + 4)
+RATE = RatePolicy(events=50, per_s=1.0, burst=15)
+"""Of every second processor: less than what comes at the worst of times."""
+
+
+def make_gate(index: int, name: str, clock: Clock) -> Gate:
+    """Every processor has a breaker, and every second one a rate as well."""
+    bucket = TokenBucket(RATE, clock.monotonic_s()) if index % 2 else None
+    return Gate(name, clock, Breaker(BREAKER), bucket)
+
+
+def make_processors(
+    moods: Moods, audit: Audit, chance: random.Random, clock: Clock
+) -> list[RunningProcessor]:
     """All processors of one replica."""
     return [
         RunningProcessor(
@@ -158,6 +175,7 @@ def make_processors(moods: Moods, audit: Audit, chance: random.Random) -> list[R
             concurrency=kind.concurrency,
             chunk_max=10,
             deadline_s=DEADLINE_S,
+            gate=make_gate(index, kind.name, clock),
         )
         for index, kind in enumerate(KINDS)
     ]

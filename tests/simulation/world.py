@@ -141,7 +141,7 @@ class World:
         skew_ms = 0 if self.setup.parks else chance.randrange(-500, 500)
         clock = SimClock(self.loop, skew_ms, chance)
         source = SimSource(self.loop, self.hub, self.ownership, replica.name, chance, clock)
-        processors = make_processors(self.moods, self.audit, chance)
+        processors = make_processors(self.moods, self.audit, chance, clock)
         parts = EngineParts(
             source=source,
             checkpoints=self.store,

@@ -1,58 +1,143 @@
-"""Keeps events as JSON lines in files: complete lines, on the disk before an event counts as handled.
+"""Keeps events as JSON lines, in files or in blobs: durable before an event counts as handled.
 
-A line is never rewritten. A crash leaves at most one torn line, at the end of a file; the next start
-writes to a new file. Several processes may share a folder: each file has one writer. An event can be in the
-archive twice, after a crash or a time-out, and then with the same ``idempotency_key``.
+A line is never rewritten. Several processes may share a folder or a container: each file has one writer. An
+event can be in the archive twice, after a crash or a time-out, and then with the same ``idempotency_key``.
+
+In files a crash leaves at most one torn line, at the end of a file; the next start writes to a new file. In
+blobs there is none: a batch is appended whole or not at all. They lie in one folder an hour, by the time at
+which the hub took the event: ``PREFIX/2026/11/21/06/…jsonl``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from consumer.errors import ProcessorSettingsError
 from consumer.events import Event
 from consumer.processor import Context
 from processors.archive_files import ArchiveFolder, Durability, torn_files
+from processors.archive_lines import Line, line_of
+from processors.archive_place import BlobPlace
+from processors.half_done import HalfDone
+
+if TYPE_CHECKING:
+    from processors.archive_blobs import BlobKeeper
 
 _log = logging.getLogger("inturn.processors.archive")
 
 
 class Archive:
-    """Appends every event to a file in a folder."""
+    """Appends every event to a file in a folder, or to a blob in a container."""
 
     class Settings(BaseModel):
-        """Where, in what pieces, and how durably."""
+        """Where, in what pieces, and how durably. Give either path or blob."""
 
-        model_config = ConfigDict(frozen=True, extra="forbid")
+        model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-        path: Path
+        path: Path | None = None
         """The folder; it is made if it is missing. Nothing in it is ever deleted."""
+        blob: BlobPlace | None = None
+        """The container of an Azure Storage account. Nothing in it is ever deleted."""
         rotate_mb: Annotated[float, Field(gt=0, le=10_240)] = 64
         """A file that would grow beyond this many MiB is finished, and a new one begun."""
         rotate_s: Annotated[float, Field(gt=0)] = 3600
         """A file older than this many seconds is finished before the next line is written."""
         fsync: Durability = "batch"
         """When lines are forced to the disk: before every batch counts as handled; when a file is finished;
-        or when the operating system likes. Only ``batch`` keeps handled events over a power cut."""
+        or when the operating system likes. Only ``batch`` keeps handled events over a power cut.
+        A blob is always durable."""
         compress: Literal["none", "gzip"] = "none"
-        """What is done with a finished file; ``gzip`` replaces it by ``….jsonl.gz``."""
+        """``gzip``: a finished file is replaced by ``….jsonl.gz``; a blob is one from the beginning."""
+
+        @model_validator(mode="after")
+        def _check_place(self) -> Self:
+            if (self.path is None) == (self.blob is None):
+                raise ValueError("give either path or blob")
+            if self.blob is not None and "fsync" in self.model_fields_set:
+                raise ValueError("fsync has no effect on blobs: they are always durable")
+            return self
 
     def __init__(self, settings: Settings) -> None:
-        self._path = settings.path
+        self._settings = settings
+        self._files: _FileKeeper | None = (
+            None if settings.path is None else _FileKeeper(settings.path, settings)
+        )
+        self._blobs: BlobKeeper | None = (
+            None if settings.blob is None else _blob_keeper(settings.blob, settings)
+        )
+        self._half_done = HalfDone()
+
+    async def open(self) -> None:
+        """Make the folder and try to write in it, or reach the container.
+
+        Raises `ProcessorSettingsError` if that cannot be, and `StoreUnavailable` for a container.
+        """
+        if self._blobs is not None:
+            await self._blobs.open()
+        if self._files is not None:
+            await self._files.open()
+
+    async def process_batch(self, events: Sequence[Event], context: Context) -> None:
+        """Append events in order; on return they are as durable as `fsync` says.
+
+        Raises `OSError` if the disk is full or broken; then no line of the batch is taken as written. Raises
+        `Retry` if the container takes no more; what it took of the batch is not written again.
+        """
+        keys = [context.key_of(event) for event in events]
+        if self._files is not None:
+            await self._files.keep(b"".join(map(line_of, events, keys)))
+        if self._blobs is not None:
+            await self._keep_in_blobs(self._blobs, events, keys)
+
+    def preview(self, event: Event, context: Context) -> Mapping[str, Any]:
+        """The line that would be written, and where."""
+        line: Any = orjson.loads(line_of(event, context.key_of(event)))
+        if self._blobs is not None:
+            return {"folder": self._blobs.folder_of(event), "line": line}
+        return {"folder": str(self._settings.path), "line": line}
+
+    async def close(self) -> None:
+        """Finish the file that is open."""
+        if self._files is not None:
+            await self._files.close()
+        if self._blobs is not None:
+            await self._blobs.close()
+
+    async def _keep_in_blobs(self, blobs: BlobKeeper, events: Sequence[Event], keys: Sequence[str]) -> None:
+        left = self._half_done.left(events, keys)
+        lines = [Line(event, key, line_of(event, key)) for event, key in left]
+        await blobs.keep(lines, lambda line: self._half_done.note(line.event, line.key))
+        self._half_done.forget(events, keys)
+
+
+def _blob_keeper(place: BlobPlace, settings: Archive.Settings) -> BlobKeeper:
+    from processors.archive_blobs import BlobKeeper  # noqa: PLC0415 - loads a large client
+
+    return BlobKeeper(
+        place,
+        rotate_bytes=_rotate_bytes(settings),
+        rotate_s=settings.rotate_s,
+        compress=settings.compress == "gzip",
+    )
+
+
+class _FileKeeper:
+    """Keeps lines in a folder, off the event loop."""
+
+    def __init__(self, path: Path, settings: Archive.Settings) -> None:
+        self._path = path
         self._folder = ArchiveFolder(
-            settings.path,
-            rotate_bytes=max(1, int(settings.rotate_mb * 1024 * 1024)),
+            path,
+            rotate_bytes=_rotate_bytes(settings),
             rotate_s=settings.rotate_s,
             durability=settings.fsync,
             compress=settings.compress == "gzip",
@@ -62,7 +147,6 @@ class Archive:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inturn-archive")
 
     async def open(self) -> None:
-        """Make the folder and try to write in it. Raises `ProcessorSettingsError` if that cannot be."""
         try:
             torn = await self._run(_prepare, self._path)
         except OSError as error:
@@ -76,56 +160,21 @@ class Archive:
                 name,
             )
 
-    async def process_batch(self, events: Sequence[Event], context: Context) -> None:
-        """Append events in order; on return they are as durable as `fsync` says.
-
-        Raises `OSError` if the disk is full or broken; then no line of the batch is taken as written.
-        """
-        block = b"".join(line_of(event, context.key_of(event)) for event in events)
+    async def keep(self, block: bytes) -> None:
         await self._run(self._folder.append, block)
 
     async def close(self) -> None:
-        """Finish the file that is open."""
         try:
             await self._run(self._folder.finish)
         finally:
             self._writer.shutdown(wait=False)
 
-    async def _run(self, function: Any, *arguments: Any) -> Any:
+    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._writer, function, *arguments)
 
 
-def line_of(event: Event, idempotency_key: str) -> bytes:
-    """One event as a line: where it was, what it was ordered by, and under ``data`` the event as it came.
-
-    What did not come as one valid JSON value is kept under ``data_base64`` instead.
-    """
-    record: dict[str, Any] = {
-        "id": event.id,
-        "type": event.type,
-        "topic": event.topic,
-        "subject": event.subject,
-        "time": _utc(event.event_time) if event.event_time else None,
-        "enqueued_time": _utc(datetime.fromtimestamp(event.enqueued_time_ms / 1000, UTC)),
-        "partition": event.position.partition,
-        "sequence_number": event.position.sequence_number,
-        "index": event.position.index,
-        "ordered_by": event.ordered_by.value,
-        "stale": event.stale,
-        "idempotency_key": idempotency_key,
-    }
-    try:
-        orjson.loads(event.original)
-    except orjson.JSONDecodeError:
-        record["data_base64"] = base64.b64encode(event.original).decode()
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    # Inside valid JSON a raw line break is only white space: without it the line is one line.
-    record["data"] = orjson.Fragment(event.original.replace(b"\n", b" ").replace(b"\r", b" "))
-    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _utc(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _rotate_bytes(settings: Archive.Settings) -> int:
+    return max(1, int(settings.rotate_mb * 1024 * 1024))
 
 
 def _prepare(path: Path) -> list[str]:

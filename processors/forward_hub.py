@@ -24,6 +24,7 @@ from consumer.errors import ProcessorSettingsError
 from consumer.processor import Retry
 from processors.forward import Parcel
 from processors.forward_settings import ForwardSettings, connection_string_flaws
+from processors.identities import credential_of
 from processors.secret_files import SecretFile
 
 _log = logging.getLogger("inturn.processors.forward")
@@ -56,7 +57,8 @@ class Hub:
         """Read secrets and certificates. Raises `ProcessorSettingsError`."""
         self._trust = await asyncio.to_thread(_trusted)
         if self._settings.namespace is not None:
-            self._credential = await self._closing.enter_async_context(_credential_of(self._settings))
+            identity = credential_of(self._settings.credential, self._settings.client_id)
+            self._credential = await self._closing.enter_async_context(identity)
         else:
             self._connection_string()
 
@@ -245,15 +247,3 @@ def _trusted() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=certifi.where())
     return context
-
-
-def _credential_of(settings: ForwardSettings) -> Any:
-    from azure.identity import aio  # noqa: PLC0415 - costs 150 ms, and most configurations do without
-
-    match settings.credential:
-        case "managed_identity":
-            return aio.ManagedIdentityCredential(client_id=settings.client_id)
-        case "workload_identity":
-            return aio.WorkloadIdentityCredential(client_id=settings.client_id)
-        case _:
-            return aio.DefaultAzureCredential(managed_identity_client_id=settings.client_id)

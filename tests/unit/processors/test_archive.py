@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from consumer.errors import ProcessorSettingsError
 from consumer.processor import Context
-from processors.archive import Archive, line_of
+from processors.archive import Archive
 from processors.archive_files import ArchiveFolder, torn_files
+from processors.archive_lines import line_of
 
 NOON_S = 1_795_262_400.0  # 2026-11-21T12:00:00Z
 

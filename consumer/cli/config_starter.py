@@ -40,6 +40,12 @@ processors:
   - name: keep
     type: archive
     types: [Microsoft.MachineLearningServices.*]
+    # Only some of them, as Event Grid would filter. Also as az's arguments (`az: ["data.x StringIn a b"]`)
+    # or as a subscription that was exported (`arm_file: subscription.json`).
+    # filter:
+    #   subject_begins_with: models/
+    #   advanced_filters:
+    #     - {key: data.modelTags.stage, string_in: [production]}
     with:
       path: ./archive
 

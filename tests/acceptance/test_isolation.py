@@ -267,3 +267,53 @@ async def test_a_consumer_group_that_is_not_there_ends_inturn_and_says_so(place,
         code = await process.wait()
     assert code == os.EX_TEMPFAIL
     assert "There is no consumer group named nobody" in place.log()
+
+
+FALLIBLE = """
+import os
+
+async def send(event, context):
+    if os.path.exists("down"):
+        raise OSError("refused")
+    with open("done.txt", "a") as file:
+        file.write(event.id + "\\n")
+"""
+
+
+async def test_a_target_that_is_down_makes_no_dead_letters_and_inturn_stays_ready(place):
+    """Fifty times as many events as could have spent their attempts, and the neighbour has all of them."""
+    (place.folder / "fallible.py").write_text(FALLIBLE)
+    (place.folder / "down").touch()
+    quick = {
+        "retry": {"attempts": 5, "backoff_s": 0.01, "backoff_max_s": 0.01},
+        "breaker": {"open_s": 0.2, "open_max_s": 0.5},
+    }
+    place.configure(
+        processors=[KEEP, {"name": "send", "type": "fallible:send", **quick}],
+        logging={"format": "json"},
+        admin={"port": 0},
+    )
+    count = 400
+    place.publish([registered(f"m{number % 40}", 1 + number // 40) for number in range(count)])
+
+    async with place.running() as process:
+        await place.until(lambda: len(place.ids()) == count)
+        await place.until(lambda: _sending(place)["breaker_opened"] == 1)
+        tried = _sending(place)["attempts_failed"]
+        await place.until(lambda: _sending(place)["attempts_failed"] >= tried + 4)
+        assert _sending(place)["breaker"] in {"open", "half_open"}
+        assert status(place)["ready"]
+        (place.folder / "down").unlink()
+        await place.until(lambda: len(written(place, "done.txt")) == count)
+        assert status(place)["dead_letters"] == 0
+        assert _sending(place)["breaker"] == "closed"
+        assert await stop(process) == 0
+
+    for model in range(40):
+        ours = [name for name in written(place, "done.txt") if name.startswith(f"m{model}-")]
+        assert ours == [f"m{model}-{version}" for version in range(1, 11)]
+
+
+def _sending(place: Place) -> dict:
+    (found,) = [each for each in status(place)["processors"] if each["name"] == "send"]
+    return found

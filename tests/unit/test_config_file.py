@@ -80,7 +80,6 @@ def test_everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file(findi
         "7:15: state.type: should be one of 'sqlite', 'blob', 'memory'; did you mean blob?",
         "8:21: admission.topics: should be any, or a list of resource ids",
         "12:15: processors[0].delivery: should be 'in_turn', 'on_arrival' or 'latest'; did you mean in_turn?",
-        "15:5: processors[1].with.path: is missing",
         "15:12: processors[1].with.pth: there is no such setting; did you mean path?",
         "16:23: processors[1].retry.attempts: should be a whole number",
         "17:5: processors[1].retry: this key is here twice; the first is in line 16",

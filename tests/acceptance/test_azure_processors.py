@@ -53,6 +53,7 @@ def configure(place, azure, **of_processor: Any) -> None:
         processors=[
             {"name": "deploy", "type": "deploy_model", "with": known | deploy, **again, **of_processor},
             {"name": "retrain", "type": "retrain", "with": known | retrain, **again},
+            {"name": "keep", "type": "archive", "types": ["Inturn.*"], "with": {"path": "archive"}},
         ]
     )
 
@@ -77,6 +78,11 @@ def drifted(number: int) -> bytes:
     return json.dumps([event]).encode()
 
 
+def told(place) -> list[tuple[str, str]]:
+    """Type and subject of what the processors said."""
+    return [(line["type"].removeprefix("Inturn."), line["subject"]) for line in place.archived()]
+
+
 def models(azure) -> list[str]:
     """What was deployed, in order."""
     return [deed.detail["model"] for deed in azure.ledger if deed.kind == "deployment"]
@@ -97,12 +103,17 @@ async def test_what_is_killed_in_mid_operation_is_gone_on_with_and_done_once(pla
     async with place.running() as process:
         await place.until(lambda: azure.deeds("traffic") == ["shop"])
         place.publish([registered("fraud", 2)])
-        await place.until(lambda: azure.workspace.endpoints["shop"]["tags"] and len(models(azure)) == 2)
+        await place.until(lambda: len(told(place)) == 3)
         assert await stop(process) == 0
 
     assert models(azure) == ["fraud:1", "fraud:2"]
     assert azure.deeds("run") == ["refit"]
     assert azure.workspace.endpoints["shop"]["properties"]["traffic"] == {"blue": 100}
+    assert sorted(told(place)) == [
+        ("ModelDeployed", "models/fraud:1"),
+        ("ModelDeployed", "models/fraud:2"),
+        ("RetrainingStarted", "datadrift/d/run/run-1"),
+    ]
 
 
 async def test_a_version_that_comes_late_is_never_deployed_even_to_a_processor_that_takes_it(place, azure):

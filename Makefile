@@ -37,6 +37,9 @@ accept: $(NODE_MODULES) ## every processor at once, with real targets, one of th
 prove-deep: $(NODE_MODULES) ## the same without a bound on time
 	@$(call proofs,deep)
 
+faust: $(PACKAGES) ## prove the Faust engine on Apache Kafka, in ten minutes; needs Java 17 and Maven
+	@INTURN_REQUIRE_KAFKA=1 $(PYTEST) tests/kafka/proof --effort full --seed $(SEED) $(PYTEST_FLAGS)
+
 bench: compiled ## measure beside a hand-written loop and azure-eventhub; writes tests/benchmarks/RESULTS.md
 	@$(BENCH) --keep $(BENCH_FLAGS)
 

@@ -32,6 +32,7 @@ from consumer.sources import Intake
 from consumer.sources.faust_app import make_app
 from consumer.sources.faust_board import BoardParts, FaustBoard
 from consumer.sources.faust_feed import Feed
+from consumer.sources.faust_inquiry import Inquiry
 from consumer.sources.faust_preflight import partition_counts
 from consumer.sources.faust_reader import TROUBLES
 from consumer.sources.faust_rekey import KeyEvents
@@ -45,7 +46,6 @@ _REBALANCE_MAX_S = 180.0
 """Three times what a rebalance may take."""
 _STOP_S = 15.0
 _SIGN_OF_LIFE_S = 5.0
-_ANSWER_S = 10.0
 
 _log = structlog.get_logger("inturn.kafka")
 
@@ -122,8 +122,16 @@ class FaustSource:
         self._ended.clear()
         try:
             counts = await partition_counts(self._settings)
-            async with asyncio.TaskGroup() as tasks:
-                await self._read(intake, counts, tasks)
+            inquiry = Inquiry(self._settings)
+            try:
+                await self._connect(inquiry)
+                async with asyncio.TaskGroup() as tasks:
+                    parts = BoardParts(
+                        self._settings, intake, tasks, self._key_events, counts, inquiry, self._say
+                    )
+                    await self._read(parts)
+            finally:
+                await inquiry.stop()
         finally:
             self._ended.set()
         if self._board is not None and self._board.failure is not None:
@@ -140,8 +148,15 @@ class FaustSource:
         self._closing.set()
         await self._ended.wait()
 
-    async def _read(self, intake: Intake, counts: Mapping[str, int], tasks: asyncio.TaskGroup) -> None:
-        parts = BoardParts(self._settings, intake, tasks, self._key_events, counts, self._say)
+    async def _connect(self, inquiry: Inquiry) -> None:
+        try:
+            await inquiry.start()
+        except TROUBLES as error:
+            message = f"Kafka at {self._settings.bootstrap} does not answer: {error or type(error).__name__}"
+            raise SourceUnavailable(message) from error
+
+    async def _read(self, parts: BoardParts) -> None:
+        tasks = parts.tasks
         board = self._board = FaustBoard(parts)
         app = self._app = board.app = make_app(self._settings, board)
         beside = [
@@ -149,7 +164,7 @@ class FaustSource:
             for name, task in {
                 "start Faust": app.start(),
                 "watch Kafka": self._watch(board, app),
-                "ask Kafka": self._ask(board, app),
+                "ask Kafka": self._ask(board),
                 "crash of Faust": self._see_crash(board, app),
             }.items()
         ]
@@ -200,7 +215,7 @@ class FaustSource:
                         )
                     )
 
-    async def _ask(self, board: FaustBoard, app: faust.App) -> None:
+    async def _ask(self, board: FaustBoard) -> None:
         """Ask for the newest offsets when somebody wants to know, and now and then for a sign of life."""
         while True:
             with suppress(TimeoutError):
@@ -212,8 +227,7 @@ class FaustSource:
                 continue
             asked_ms = time.time_ns() // 1_000_000
             try:
-                async with asyncio.timeout(_ANSWER_S):
-                    ends = await app.consumer.highwaters(*partitions)
+                ends = await board.inquiry.ends(partitions)
             except TROUBLES as error:
                 self._note_trouble(str(error) or type(error).__name__)
                 continue

@@ -35,7 +35,7 @@ _REBALANCE_S = 60.0
 _LINGER_S = 0.005
 _REQUEST_MAX_BYTES = 1_000_000
 """Event Hubs closes the connection over more."""
-_IDLE_MAX_MS = 180_000
+IDLE_MAX_MS = 180_000
 """Azure drops connections that were silent for four minutes, without a word."""
 
 
@@ -167,11 +167,11 @@ def make_app(settings: FaustSettings, board: Board) -> faust.App:
         broker_request_timeout=max(90.0, settings.session_timeout_s),
         broker_commit_interval=settings.commit_interval_s,
         broker_max_poll_records=settings.batch_max,
-        consumer_metadata_max_age_ms=_IDLE_MAX_MS,
-        consumer_connections_max_idle_ms=_IDLE_MAX_MS,
+        consumer_metadata_max_age_ms=IDLE_MAX_MS,
+        consumer_connections_max_idle_ms=IDLE_MAX_MS,
         consumer_auto_offset_reset="earliest",
-        producer_metadata_max_age_ms=_IDLE_MAX_MS,
-        producer_connections_max_idle_ms=_IDLE_MAX_MS,
+        producer_metadata_max_age_ms=IDLE_MAX_MS,
+        producer_connections_max_idle_ms=IDLE_MAX_MS,
         producer_request_timeout=settings.produce_timeout_s,
         producer_linger=_LINGER_S,
         producer_max_batch_size=262_144,

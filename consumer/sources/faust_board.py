@@ -13,7 +13,8 @@ from consumer.sources import Intake
 from consumer.sources.faust_app import Inlet
 from consumer.sources.faust_columns import Record
 from consumer.sources.faust_feed import Feed
-from consumer.sources.faust_reader import Reader
+from consumer.sources.faust_inquiry import Inquiry
+from consumer.sources.faust_reader import Clients, Reader
 from consumer.sources.faust_rekey import KeyEvents, Rekeyer
 from consumer.sources.faust_settings import FaustSettings
 
@@ -33,6 +34,7 @@ class BoardParts(NamedTuple):
     key_events: KeyEvents
     counts: Mapping[str, int]
     """The partitions of each topic."""
+    inquiry: Inquiry
     say: Callable[[str, str | None], None]
     """Told why a partition cannot be read, and None when it can."""
 
@@ -42,6 +44,7 @@ class FaustBoard:
 
     def __init__(self, parts: BoardParts) -> None:
         self._parts = parts
+        self.inquiry = parts.inquiry
         self.app: faust.App | None = None
         """Set as soon as there is one: the app is made with its board."""
         self.readers: dict[TP, Reader] = {}
@@ -97,14 +100,14 @@ class FaustBoard:
         assert app is not None
         inlet = app.consumer
         assert isinstance(inlet, Inlet)
+        clients = Clients(inlet, parts.inquiry, app.producer)
         counts = parts.counts[parts.settings.topic], parts.counts[parts.settings.read_topic]
         if partition.topic == parts.settings.read_topic:
-            return Feed(partition, inlet, parts.settings, parts.intake, parts.say, counts[0])
+            return Feed(partition, parts.settings, clients, parts.intake, parts.say, counts[0])
         return Rekeyer(
             partition,
-            inlet,
             parts.settings,
-            app.producer,
+            clients,
             parts.key_events,
             self.note_done,
             self.fail,

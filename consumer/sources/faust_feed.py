@@ -12,13 +12,11 @@ from consumer.errors import EventsLost, FenceLost, InturnError
 from consumer.events import Checkpoint
 from consumer.sources import Intake
 from consumer.sources.faust_columns import LogTime, keyed_batch, rekeyed_batch
-from consumer.sources.faust_reader import AGAIN_S, TROUBLES, Reader
+from consumer.sources.faust_reader import AGAIN_S, TROUBLES, Clients, Reader
 from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
     from faust.types import TP
-
-    from consumer.sources.faust_app import Inlet
 
 _log = structlog.get_logger("inturn.kafka")
 
@@ -33,8 +31,8 @@ class Feed(Reader):
     def __init__(
         self,
         partition: TP,
-        inlet: Inlet,
         settings: FaustSettings,
+        clients: Clients,
         intake: Intake,
         say: Callable[[str, str | None], None],
         source_partitions: int,
@@ -43,7 +41,7 @@ class Feed(Reader):
 
         `source_partitions`: of the source topic, if this is a partition of a re-key topic.
         """
-        super().__init__(partition, inlet, settings)
+        super().__init__(partition, settings, clients)
         self.name = str(partition.partition)
         self._intake = intake
         self._say = say
@@ -80,7 +78,7 @@ class Feed(Reader):
     async def _read(self) -> None:
         async with self._is_busy:  # a partition that is half assigned cannot be given back
             checkpoint = await self._assign()
-        first, end = await self.limits()
+        first, end = await self.inquiry.limits(self.partition)
         if checkpoint.sequence_number >= end:
             await self._revoke(lost=False)
             raise _MadeAnew(
@@ -107,7 +105,7 @@ class Feed(Reader):
     async def _assign(self) -> Checkpoint:
         start = None
         if self.settings.rekey_topic is None and self.settings.start == "latest":
-            end = (await self.limits())[1]
+            end = (await self.inquiry.limits(self.partition))[1]
             start = Checkpoint(end - 1, str(end - 1))
         checkpoint = await self._intake.assigned(self.name, start=start)
         self._is_assigned = True

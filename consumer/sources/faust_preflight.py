@@ -51,9 +51,7 @@ async def _ask(settings: FaustSettings) -> Mapping[str, int]:
     for each in told:
         name, code = each["topic"], each["error_code"]
         if code == _UNKNOWN_TOPIC or (not code and not each["partitions"]):
-            findings.append(
-                f"The topic {name} does not exist at {settings.bootstrap}: make it, inturn does not."
-            )
+            findings.append(f"There is no topic {name} at {settings.bootstrap}: make it, inturn does not.")
         elif code in _REFUSED:
             findings.append(f"The topic {name} cannot be used: {_REFUSED[code]}.")
         elif code:

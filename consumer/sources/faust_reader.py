@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.errors import KafkaError
 
@@ -16,21 +16,33 @@ from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
     from faust.types import TP
+    from faust.types.transports import ProducerT
 
     from consumer.sources.faust_app import Inlet
+    from consumer.sources.faust_inquiry import Inquiry
 
 TROUBLES = (KafkaError, TimeoutError)
 """What comes of asking brokers that are away; the question is put again."""
 AGAIN_S = 1.0
 
 
+class Clients(NamedTuple):
+    """What a reader talks to brokers through."""
+
+    inlet: Inlet
+    """Fetches, and is told where and when to."""
+    inquiry: Inquiry
+    producer: ProducerT
+
+
 class Reader(ABC):
     """Takes records from the fetch, and gives them on at its own pace, in a task of its own."""
 
-    def __init__(self, partition: TP, inlet: Inlet, settings: FaustSettings) -> None:
+    def __init__(self, partition: TP, settings: FaustSettings, clients: Clients) -> None:
         self.partition = partition
         self.settings = settings
-        self.inlet = inlet
+        self.inlet = clients.inlet
+        self.inquiry = clients.inquiry
         self.moved_s = time.monotonic()
         """When something was read last, or there was nothing to read."""
         self.next_offset: int | None = None
@@ -102,12 +114,6 @@ class Reader(ABC):
         await self.inlet.seek_wait({self.partition: offset})
         self.moved_s = time.monotonic()
         self.inlet.resume_partitions({self.partition})
-
-    async def limits(self) -> tuple[int, int]:
-        """The earliest offset that the brokers keep, and the one that will come next."""
-        begin = await self.inlet.earliest_offsets(self.partition)
-        end = await self.inlet.highwaters(self.partition)
-        return begin[self.partition], end[self.partition]
 
     @abstractmethod
     async def _run(self) -> None:

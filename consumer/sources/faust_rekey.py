@@ -17,14 +17,13 @@ from aiokafka.errors import KafkaError
 
 from consumer.errors import SourceUnavailable
 from consumer.events import RawBatch
-from consumer.sources.faust_app import FaustError, Inlet
+from consumer.sources.faust_app import FaustError
 from consumer.sources.faust_columns import MARK_BODY, ORIGIN, Origin, Record, keyed_batch
-from consumer.sources.faust_reader import AGAIN_S, TROUBLES, Reader
+from consumer.sources.faust_reader import AGAIN_S, TROUBLES, Clients, Reader
 from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
     from faust.types import TP
-    from faust.types.transports import ProducerT
 
 _log = structlog.get_logger("inturn.kafka")
 
@@ -44,9 +43,8 @@ class Rekeyer(Reader):
     def __init__(
         self,
         partition: TP,
-        inlet: Inlet,
         settings: FaustSettings,
-        producer: ProducerT,
+        clients: Clients,
         key_events: KeyEvents,
         done: Callable[[TP, int], None],
         refuse: Callable[[SourceUnavailable], None],
@@ -56,8 +54,8 @@ class Rekeyer(Reader):
 
         `counts`: the partitions of the source topic, and of the re-key topic.
         """
-        super().__init__(partition, inlet, settings)
-        self._producer = producer
+        super().__init__(partition, settings, clients)
+        self._producer = clients.producer
         self._key_events = key_events
         self._done = done
         self._refuse = refuse
@@ -103,7 +101,7 @@ class Rekeyer(Reader):
 
     async def _first(self) -> int:
         """Where to begin: behind what the group has committed."""
-        begin, end = await self.limits()
+        begin, end = await self.inquiry.limits(self.partition)
         committed = await self.inlet.committed_offset(self.partition)
         if committed is None:
             first = end if self.settings.start == "latest" else begin
@@ -165,8 +163,7 @@ class Rekeyer(Reader):
         """If everything that the topic had a moment ago was sent on, log time may follow the clock."""
         asked_ms = time.time_ns() // 1_000_000
         try:
-            async with asyncio.timeout(self._mark_every_s):
-                end = (await self.inlet.highwaters(self.partition))[self.partition]
+            end = (await self.inquiry.ends([self.partition]))[self.partition]
         except TROUBLES:
             return  # nobody says that there is no more
         if self.next_offset == end and not self.is_held_up:

@@ -1,0 +1,179 @@
+"""Faust in our process, on a real Kafka: what it reads, what it refuses, and what it leaves to the group."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from harness.kafka import free_port
+from harness.kafka_worlds import TOPIC, event
+
+from consumer.composition import Application, compose
+from consumer.config_file import load_settings
+from consumer.errors import ConfigurationError, SourceUnavailable
+from consumer.events import Event
+from consumer.processor import Context
+
+OBJECTS = 10
+EVENTS = 200
+PATIENCE_S = 40.0
+
+
+class Memory:
+    """What the processors of a test were given, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    kept = Memory()
+
+    async def remember(event: Event, context: Context) -> None:
+        kept.events.append(event)
+
+    monkeypatch.setattr(f"{__name__}.remember", remember, raising=False)
+    return kept
+
+
+class Place:
+    """Two topics, and the configuration of who reads them."""
+
+    def __init__(self, bootstrap: str, folder: Path, topic: str, rekey_topic: str) -> None:
+        self.bootstrap, self.folder, self.topic, self.rekey_topic = bootstrap, folder, topic, rekey_topic
+
+    async def send(self, *bodies: bytes, keyed: bool = False) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+            for number, body in enumerate(bodies):
+                partition = number % OBJECTS % 4 if keyed else number % 4
+                await producer.send(self.topic, body, partition=partition)
+            await producer.flush()
+
+    @asynccontextmanager
+    async def running(self, **source: Any) -> AsyncIterator[Application]:
+        """Run what is configured, from its start to its stop."""
+        spread = {"placement": "spread", "rekey_topic": self.rekey_topic}
+        usual = {"type": "kafka", "bootstrap": self.bootstrap, "topic": self.topic, "group": self.topic}
+        told = usual | {"security": {"tls": False}, "connect_timeout_s": 3} | (source or spread)
+        settings = {
+            "source": told,
+            "state": {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.1},
+            "admission": {"topics": [TOPIC]},
+            "sequence": {"window_s": 0.2, "idle_margin_s": 0.5},
+            "processors": [{"name": "memory", "type": f"{__name__}:remember"}],
+            "admin": {"enabled": False},
+        }
+        (self.folder / "inturn.yaml").write_text(json.dumps(settings))
+        composed = compose(load_settings(self.folder / "inturn.yaml", {}))
+        async with composed as application, asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(application.run())
+            try:
+                yield application
+            finally:
+                application.engine.drain()
+                await asyncio.wait((running,))
+
+    async def committed(self, topic: str) -> list[int | None]:
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, group_id=self.topic, enable_auto_commit=False
+        ) as consumer:
+            return [await consumer.committed(TopicPartition(topic, number)) for number in range(4)]
+
+
+@pytest.fixture
+def place(kafka_bootstrap, kafka_topic, tmp_path: Path) -> Place:
+    topic = kafka_topic("events", 4, message_timestamp_type="LogAppendTime")
+    return Place(kafka_bootstrap, tmp_path, topic, kafka_topic("by-object"))
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0.02)
+
+
+def orders(events: list[Event]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for each in events:
+        found.setdefault(each.object_id.path, []).append(int(str(each.order_token.value), 16))
+    return found
+
+
+async def test_spread_events_come_in_turn_and_once_and_a_stop_repeats_none(place, memory):
+    await place.send(*[event(number, OBJECTS) for number in range(EVENTS)])
+    async with place.running():
+        await until(lambda: len(memory.events) >= EVENTS)
+    await place.send(*[event(number, OBJECTS) for number in range(EVENTS, EVENTS + OBJECTS)])
+    async with place.running():
+        await until(lambda: len(memory.events) >= EVENTS + OBJECTS)
+    found = orders(memory.events)
+    assert len(memory.events) == EVENTS + OBJECTS
+    assert all(order == sorted(order) for order in found.values())
+    assert len({each.partition for each in memory.events}) > 1
+    assert sum(filter(None, await place.committed(place.topic))) == EVENTS + OBJECTS
+
+
+async def test_an_event_keeps_the_time_and_the_bytes_it_had_in_the_source_topic(place, memory):
+    before_ms = time.time_ns() // 1_000_000
+    first, second = event(1, OBJECTS), event(2, OBJECTS)
+    await place.send(first[:-1] + b"," + second[1:])
+    after_ms = time.time_ns() // 1_000_000
+    await asyncio.sleep(0.3)  # what is re-keyed now is re-keyed later than it was enqueued
+    async with place.running():
+        await until(lambda: len(memory.events) == 2)
+    assert {each.original for each in memory.events} == {first[1:-1], second[1:-1]}
+    assert all(before_ms - 100 <= each.enqueued_time_ms <= after_ms + 100 for each in memory.events)
+
+
+async def test_keyed_events_are_read_without_another_topic(place, memory):
+    bodies = [event(number, OBJECTS) for number in range(EVENTS)]
+    await place.send(*bodies, keyed=True)
+    async with place.running(placement="keyed") as application:
+        await until(lambda: len(memory.events) == EVENTS)
+        assert application.engine.status().ready
+    assert all(order == sorted(order) for order in orders(memory.events).values())
+    assert await place.committed(place.topic) == [60, 60, 40, 40]
+
+
+async def test_a_reader_without_state_begins_where_it_is_told(place, memory):
+    await place.send(*[event(number, OBJECTS) for number in range(EVENTS)])
+    async with place.running(placement="keyed", start="latest") as application:
+        await until(lambda: len(application.engine.status().partitions) == 4)
+        await until(lambda: application.engine.status().ready)
+        await place.send(event(EVENTS, OBJECTS))
+        await until(lambda: memory.events)
+    assert [each.id for each in memory.events] == [str(EVENTS)]
+
+
+async def test_a_topic_that_is_not_there_is_a_wrong_configuration(place, memory):
+    with pytest.raises(ExceptionGroup) as caught:
+        async with place.running(placement="spread", rekey_topic="nowhere"):
+            await asyncio.sleep(PATIENCE_S)
+    assert "There is no topic nowhere" in str(caught.value.exceptions[0].exceptions[0])
+    assert caught.group_contains(ConfigurationError)
+
+
+async def test_a_broker_that_never_answers_is_a_temporary_trouble(place, memory):
+    place.bootstrap = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ExceptionGroup) as caught:
+        async with place.running():
+            await asyncio.sleep(PATIENCE_S)
+    assert caught.group_contains(SourceUnavailable)
+
+
+async def test_two_apps_live_in_one_process(place, memory, kafka_topic, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    other = Place(place.bootstrap, tmp_path / "other", kafka_topic("others"), kafka_topic("by-other"))
+    await place.send(*[event(number, OBJECTS) for number in range(20)])
+    await other.send(*[event(number, OBJECTS) for number in range(20, 40)])
+    async with place.running(), other.running():
+        await until(lambda: len(memory.events) == 40)
+    assert {each.id for each in memory.events} == {str(number) for number in range(40)}

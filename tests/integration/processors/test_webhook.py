@@ -199,15 +199,18 @@ async def test_what_may_heal_or_be_mended_is_tried_again(hook, endpoint, event, 
 
 
 async def test_after_410_nothing_is_sent_any_more_and_somebody_is_told_once(hook, endpoint, event, caplog):
-    endpoint.answers(410, 204)
+    endpoint.answers(410)
     async with hook() as post:
         with caplog.at_level(logging.ERROR):
+            lanes = (post(event(id=name)) for name in "ab")
+            assert {type(end) for end in await asyncio.gather(*lanes, return_exceptions=True)} == {Reject}
             for _ in range(3):
                 with pytest.raises(Reject, match="410 Gone"):
                     await post(event())
-    assert len(endpoint.requests) == 1
+    assert len(endpoint.requests) == 2
     assert len(caplog.records) == 1
     assert "gone for good" in caplog.text
+    endpoint.answers(204)
     async with hook() as post:  # another process, or a redrive
         await post(event())
 

@@ -15,7 +15,7 @@ NODE_MODULES := $(VENV)/node_modules.stamp
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test accept prove prove-deep bench bench-peers check compiled test-compiled lock build clean
+.PHONY: help demo test accept prove prove-deep faust bench bench-peers check compiled test-compiled lock build clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do \

@@ -139,19 +139,27 @@ class _Fault(NamedTuple):
         return self.kind == "not_yet"
 
 
-class _PutOff:
-    """How long one event, or one chunk, has been put off."""
+class _Trouble:
+    """What one event, or one chunk, has gone through that has no verdict yet."""
 
-    def __init__(self) -> None:
-        self._left_s = PUT_OFF_MAX_S
+    def __init__(self, processor: RunningProcessor) -> None:
+        self._gate = processor.gate
+        self._retry = processor.retry
+        self._patience = Patience(processor.retry.attempts_max)
+        self._put_off_left_s = PUT_OFF_MAX_S
 
-    def wait_s(self, fault: _Fault) -> float:
-        """How long to wait for what has not failed; 0: it has, or has been put off for too long."""
-        if not fault.is_put_off:
-            return 0.0
-        wait_s = min(max(fault.after_s or 0.0, _PUT_OFF_LEAST_S), self._left_s)
-        self._left_s -= wait_s
-        return wait_s
+    def wait_s(self, fault: _Fault, permit: int, jitter: float) -> float | None:
+        """Take note of a failed attempt; gives how long to wait before the next one, None: there is none."""
+        if fault.is_final:
+            self._gate.withdrawn(permit)
+            return None
+        if fault.is_put_off and self._put_off_left_s:
+            self._gate.withdrawn(permit)
+            wait_s = min(max(fault.after_s or 0.0, _PUT_OFF_LEAST_S), self._put_off_left_s)
+            self._put_off_left_s -= wait_s
+            return wait_s
+        self._gate.failed(permit, self._patience, fault.error)
+        return self._retry.wait_s(self._patience.spent, jitter, fault.after_s)
 
 
 async def run_attempts(processor: RunningProcessor, events: Sequence[Event], turn: Turn) -> Ending | None:
@@ -161,35 +169,28 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
     being cancelled itself. No attempt begins while the partition may be another owner's.
     """
     gate, attempts, permit = processor.gate, 0, 0
-    patience: Patience | None = None
-    put_off = _PutOff()
+    trouble: _Trouble | None = None
     while True:
         if not turn.lease.is_valid:
             await turn.lease.hold()
         if not gate.is_calm:
             permit = await _enter(gate, turn, len(events))
         attempts += 1
-        fault = await _permitted(_attempt(processor, events, attempts, turn), gate, permit)
+        try:
+            fault = await _attempt(processor, events, attempts, turn)
+            if fault is not None and not fault.is_final and _is_cancelled():
+                # It made a fault of our cutting it off: nobody will tell us again, and no event is to blame.
+                raise asyncio.CancelledError
+        except asyncio.CancelledError:
+            gate.withdrawn(permit)
+            raise
         if fault is None:
             if not gate.is_calm:
                 gate.succeeded()
             processor.counts.handled += len(events)
             return Ending(Verdict.HANDLED, emitted=turn.emitted) if turn.emitted else HANDLED
-        if fault.is_final:
-            gate.withdrawn(permit)
-            break
-        if _is_cancelled():
-            # It made a fault of our being cut off: nobody will tell us again, and the event is not to blame.
-            gate.withdrawn(permit)
-            raise asyncio.CancelledError
-        if put_off_s := put_off.wait_s(fault):
-            gate.withdrawn(permit)
-            await asyncio.sleep(put_off_s)
-            permit = 0
-            continue
-        patience = patience or Patience(processor.retry.attempts_max)
-        gate.failed(permit, patience, fault.error)
-        wait_s = processor.retry.wait_s(patience.spent, turn.clock.jitter(), fault.after_s)
+        trouble = trouble or _Trouble(processor)
+        wait_s = trouble.wait_s(fault, permit, turn.clock.jitter())
         if wait_s is None:
             break
         await asyncio.sleep(wait_s)
@@ -201,19 +202,6 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
     reason = fault.reason or (Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT)
     processor.counts.dead_lettered += 1
     return Ending(Verdict.FAILED, reason, fault.error, attempts)
-
-
-async def _permitted(attempt: Awaitable[_Fault | None], gate: Gate, permit: int) -> _Fault | None:
-    """Make an attempt that the gate let in; if it is cut off, the gate is told that it has shown nothing."""
-    try:
-        fault = await attempt
-        if fault is not None and not fault.is_final and _is_cancelled():
-            # It made a fault of our being cut off: nobody will tell us again, and the event is not to blame.
-            raise asyncio.CancelledError
-    except asyncio.CancelledError:
-        gate.withdrawn(permit)
-        raise
-    return fault
 
 
 async def _enter(gate: Gate, turn: Turn, count: int) -> int:

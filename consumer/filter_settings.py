@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from consumer import filter_arm, filter_az
@@ -48,6 +48,8 @@ EventType = Annotated[str, Field(max_length=256, pattern=r"^[^\s*]+$")]
 
 class ConditionSettings(Concern):
     """A condition on one key: the key, and exactly one operator with what it compares with."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 2, "maxProperties": 2})
 
     key: str = Field(max_length=256, pattern=r"^[^.]+(\.[^.]+)*$")
     """A field of the envelope such as subject, or a path such as data.modelTags.stage; in any case."""

@@ -12,7 +12,6 @@ from consumer.core.admission import TypeFilter
 from consumer.core.filters import Filter
 from consumer.filter_limits import beyond_event_grid
 from consumer.filter_union import union
-from consumer.processor import INTERNAL
 from consumer.processor_settings import ProcessorSettings
 from consumer.settings import Settings
 
@@ -22,14 +21,14 @@ _FALSE_TO_AZ = re.compile(r"\bboolequals\s+['\"]?false['\"]?(\s|$)", re.IGNORECA
 
 def describe_filter(processor: ProcessorSettings) -> Iterator[str]:
     """What would have Event Grid send what a processor wants, if that has a filter."""
-    if processor.filter is not None:
+    if processor.filter is not None and processor.hub_types:
         yield f"filter of {processor.name}: {_CREATE} {filter_az.flags(_wanted(processor))}".rstrip()
 
 
 def filter_findings(settings: Settings) -> Iterator[str]:
     """What filters have that Event Grid or az could not be told."""
     for each in settings.processors:
-        if each.filter is None:
+        if each.filter is None or not each.hub_types:  # what processors emit, Event Grid never sees
             continue
         wanted = _wanted(each)
         for trouble in beyond_event_grid(wanted):
@@ -49,22 +48,17 @@ def describe_union(settings: Settings) -> Iterator[str]:
     """What Event Grid could keep back for all processors together, so that it need not be sent at all."""
     if not any(each.filter for each in settings.processors):
         return
-    wanted = [_wanted(each) for each in settings.processors if not _is_internal(each)]
+    wanted = [_wanted(each) for each in settings.processors if each.hub_types]
     together = union(wanted) if wanted else Filter()
     said = filter_az.flags(together)
     if said.words and not any(beyond_event_grid(together)):
         yield f"to receive less, have Event Grid filter for all of them: {_CREATE} {said}"
 
 
-def _is_internal(processor: ProcessorSettings) -> bool:
-    """Whether it is only given what other processors emit."""
-    return all(kind.startswith(INTERNAL) for kind in processor.types)
-
-
 def _wanted(processor: ProcessorSettings) -> Filter:
     """The filter of a processor with its types in it, as far as they are no patterns."""
     wanted = Filter() if processor.filter is None else processor.filter.canonical().filter()
-    types = tuple(kind for kind in processor.types if not kind.startswith(INTERNAL))
+    types = processor.hub_types
     if wanted.included_event_types is not None:
         known = TypeFilter(types)
         types = tuple(kind for kind in wanted.included_event_types if kind.casefold() in known)

@@ -16,6 +16,7 @@ from consumer.core.filter_operators import Operator
 from consumer.core.filters import AdvancedFilter, Filter
 from consumer.errors import ConfigurationError
 from consumer.filter_settings import FilterSettings
+from consumer.filter_translation import setting_of
 
 
 def read(**written: Any) -> Filter:
@@ -252,6 +253,13 @@ def test_a_file_is_looked_for_beside_the_configuration_and_checked_with_it(tmp_p
     (processor,) = load_settings(file, {}).processors
     assert processor.filter is not None
     assert processor.filter.canonical().filter() == MEANT
+
+
+def test_the_schema_wants_one_operator_too() -> None:
+    schema = FilterSettings.model_json_schema()["$defs"]["ConditionSettings"]
+
+    assert (schema["minProperties"], schema["maxProperties"]) == (2, 2)
+    assert {setting_of(operator) for operator in Operator} == schema["properties"].keys() - {"key"}
 
 
 def test_a_number_may_come_from_a_variable(tmp_path: Path) -> None:

@@ -118,5 +118,11 @@ def test_arguments_that_az_itself_misreads_are_a_finding(tmp_path):
     assert "which is read as it says; az itself makes BoolEquals true of it" in lines[-1]
 
 
+def test_event_grid_is_told_nothing_of_what_processors_emit(tmp_path):
+    by_tag = {"advanced_filters": [{"key": "eventTime", "is_not_null": True}]}
+
+    assert checked(tmp_path, {"types": ["Inturn.ModelDeployed"], "filter": by_tag}) == (0, [])
+
+
 def test_without_filters_nothing_is_said_of_them(tmp_path):
     assert checked(tmp_path, {"types": [MADE]}) == (0, [])

@@ -46,6 +46,25 @@ def cause_of(event: Event) -> Cause:
     return Cause(*place, event.topic, event.id, event.enqueued_time_ms, event.ticks)
 
 
+def body_of(cause: Cause, named: str, type_: str, subject: str, data: object) -> bytes:
+    """An internal event as it is written; `named` tells it from others of the same cause.
+
+    `data` is what JSON can hold, or `orjson.Fragment`. The same cause and name give the same id.
+    """
+    name = (*cause[:3], cause.topic, cause.id, named)
+    written = {
+        "specversion": "1.0",
+        "id": hashlib.sha256(repr(name).encode("utf-8", "backslashreplace")).hexdigest()[:32],
+        "source": cause.topic,
+        "subject": subject,
+        "type": type_,
+        "data": data,
+    }
+    if cause.ticks is not None:
+        written["time"] = write_time(cause.ticks)
+    return orjson.dumps(written)
+
+
 class InternalEvents:
     """The internal events of one partition that somebody is not done with."""
 
@@ -81,18 +100,7 @@ class InternalEvents:
         if not self._router.internal(type_):
             self.counts["unwanted"] += 1
             return
-        name = (*cause[:3], cause.topic, cause.id, named)
-        written = {
-            "specversion": "1.0",
-            "id": hashlib.sha256(repr(name).encode("utf-8", "backslashreplace")).hexdigest()[:32],
-            "source": cause.topic,
-            "subject": subject,
-            "type": type_,
-            "data": data,
-        }
-        if cause.ticks is not None:
-            written["time"] = write_time(cause.ticks)
-        body = orjson.dumps(written)
+        body = body_of(cause, named, type_, subject, data)
         self._begin(cause.partition, (cause.sequence_number, cause.element), cause.enqueued_time_ms, body)
 
     def restore(self, stored: Sequence[KeptEvent]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,8 +20,10 @@ from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.decode import Rejection
 from consumer.core.flights import ProcessorPlan, Router, bits
+from consumer.core.internal_events import body_of, cause_of
 from consumer.errors import BadData
 from consumer.events import DeadLetter, Event, Reason
+from consumer.processor import Emission
 from consumer.redrive.lettered import entries_of, event_of
 
 
@@ -37,14 +39,35 @@ class Adopted:
     """There is no event in it: it is to be removed."""
 
 
-class Adopter:
-    """Knows today's rules."""
+class Rules:
+    """Whom the events of one consumer group are for, by today's configuration."""
 
-    def __init__(self, admission: Admission, catalogue: Catalogue, plans: Sequence[ProcessorPlan]) -> None:
-        self._admission = admission
-        self._catalogue = catalogue
+    def __init__(self, admission: Admission, plans: Sequence[ProcessorPlan]) -> None:
+        self.admission = admission
         self._plans = list(plans)
         self._router = Router(self._plans)
+
+    def wanting(self, event: Event) -> list[str]:
+        """The processors that want an event. Raises `BadData` if a filter cannot read its data."""
+        route = self._router.route(event.type)
+        return self._passed(event, route.on_arrival | route.in_turn)
+
+    def wanting_internal(self, event: Event) -> list[str]:
+        """The processors that name the type of an event of our own."""
+        return self._passed(event, self._router.internal(event.type))
+
+    def _passed(self, event: Event, mask: int) -> list[str]:
+        plans = [self._plans[index] for index in bits(mask)]
+        return [plan.name for plan in plans if plan.matches is None or plan.matches(event)]
+
+
+class Adopter:
+    """Finds who wants what a letter holds."""
+
+    def __init__(self, catalogue: Catalogue, rules_of: Callable[[str], Rules]) -> None:
+        """`rules_of` gives the rules of a letter's consumer group, which may be that of a replay."""
+        self._catalogue = catalogue
+        self._rules_of = rules_of
 
     def adopt(self, letter: DeadLetter) -> Adopted:
         """Say what becomes of a letter that no processor had, or whose object is not written down."""
@@ -62,6 +85,22 @@ class Adopter:
             adopted.letters += parts.letters or [_part(letter, entry, None, parts.anew)]
         return adopted
 
+    def emitted(self, letter: DeadLetter, event: Event, emissions: Sequence[Emission]) -> list[DeadLetter]:
+        """Letters of what a processor emits when it handles a letter's event, for whoever names the type.
+
+        They have the ids, and so the keys, that they would have had live.
+        """
+        letters: list[DeadLetter] = []
+        for number, (_, type_, subject, data) in enumerate(emissions, start=1):
+            body = body_of(cause_of(event), f"{letter.processor} {number}", type_, subject, data)
+            made = event_of(msgspec.structs.replace(letter, original=body), self._catalogue)
+            assert not isinstance(made, Rejection), "what is emitted was looked at before"
+            for name in self._rules_of(letter.partition.group).wanting_internal(made):
+                waiting = msgspec.structs.replace(letter, key=_key(letter.key, made.id), attempts=0)
+                waiting = msgspec.structs.replace(waiting, reason=Reason.PARKED, error="", stale=False)
+                letters.append(_part(waiting, made, name, None, "emitted in a redrive, and not run yet"))
+        return letters
+
     def _with_object(self, letter: DeadLetter) -> Adopted:
         entry = event_of(letter, self._catalogue)
         if isinstance(entry, Rejection):
@@ -71,22 +110,17 @@ class Adopter:
     def _alone(self, letter: DeadLetter, entry: Event | Rejection) -> Adopted:
         if isinstance(entry, Rejection):
             return Adopted(anew=refused(letter, entry))
-        verdict = self._admission.check(entry, None)
+        rules = self._rules_of(letter.partition.group)
+        verdict = rules.admission.check(entry, None)
         if verdict is not None:
             return Adopted(anew=_because(letter, verdict.reason, verdict.error))
         try:
-            wanting = self.wanting(entry)
+            wanting = rules.wanting(entry)
         except BadData as flaw:  # found only now, by a filter
             return Adopted(anew=_because(letter, flaw.reason, str(flaw)))
         if not wanting:
             return Adopted(anew=_because(letter, Reason.TYPE, "no processor wants the event"))
         return Adopted([_part(letter, entry, name, None) for name in wanting])
-
-    def wanting(self, event: Event) -> list[str]:
-        """The processors that want an event. Raises `BadData` if a filter cannot read its data."""
-        route = self._router.route(event.type)
-        plans = [self._plans[index] for index in bits(route.on_arrival | route.in_turn)]
-        return [plan.name for plan in plans if plan.matches is None or plan.matches(event)]
 
 
 def refused(letter: DeadLetter, rejection: Rejection) -> DeadLetter:
@@ -107,7 +141,11 @@ def _because(letter: DeadLetter, reason: Reason, error: str) -> DeadLetter:
 
 
 def _part(
-    letter: DeadLetter, entry: Event | Rejection, processor: str | None, anew: DeadLetter | None
+    letter: DeadLetter,
+    entry: Event | Rejection,
+    processor: str | None,
+    anew: DeadLetter | None,
+    error: str | None = None,
 ) -> DeadLetter:
     """A letter for one event of another letter, and for one processor (None: it stays without)."""
     part = msgspec.structs.replace(
@@ -123,7 +161,7 @@ def _part(
     return msgspec.structs.replace(
         part,
         processor=processor,
-        error=part.error if processor is None else f"an event now; before: {letter.error}"[:1_000],
+        error=part.error if processor is None else error or f"an event now; before: {letter.error}"[:1_000],
         event_id=entry.id,
         event_type=entry.type,
         object_path=entry.object_path,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import NamedTuple
 
 from consumer.composition import admission_of, catalogue_of, running_processor
+from consumer.consumer_groups import settings_of
+from consumer.core.flights import ProcessorPlan
 from consumer.errors import FenceLost, InturnError, StoreUnavailable
 from consumer.opening import open_dead_letters
-from consumer.redrive.adoption import Adopter
+from consumer.redrive.adoption import Adopter, Rules
+from consumer.redrive.lettered import group_and_replay
 from consumer.redrive.pace import Pace
 from consumer.redrive.previewing import Proposal, Rehearsal
 from consumer.redrive.right import right_to
@@ -79,19 +83,33 @@ async def open_redrive(settings: Settings, request: Request) -> AsyncIterator[Ca
         each.name: running_processor(each, "", clock, waits_for_target=False) for each in settings.processors
     }
     catalogue = catalogue_of(settings)
-    plans = [processor.plan for processor in processors.values()]
+    rules = _rules_by_group(settings, {name: each.plan for name, each in processors.items()})
     make = Rehearsal if request.is_dry else Redrive
     async with open_dead_letters(settings.dead_letters) as store:
         redrive = make(
             store,
             processors,
-            Adopter(admission_of(settings), catalogue, plans),
+            Adopter(catalogue, rules),
             catalogue,
             request.where,
             Pace(clock, rate_per_s=request.rate_per_s, letters_max=request.letters_max),
             clock,
         )
         yield Carrier(redrive, store)
+
+
+def _rules_by_group(settings: Settings, plans: Mapping[str, ProcessorPlan]) -> Callable[[str], Rules]:
+    """The rules of every consumer group by its name in the hub."""
+
+    @cache
+    def rules_of(group: str) -> Rules:
+        name, replay_id = group_and_replay(group)
+        # A replay has all processors side by side. A source without groups, such as a file, has the first.
+        of_group = settings_of(settings, name) or settings_of(settings, None)
+        told = settings if replay_id or of_group is None else of_group
+        return Rules(admission_of(told), [plans[each.name] for each in told.processors])
+
+    return rules_of
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

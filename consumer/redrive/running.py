@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
@@ -158,8 +158,11 @@ class Redrive:
         adopted = self._adopter.adopt(letter)
         await self.write_adopted(letter, adopted)
         self.report.empty += adopted.is_nothing
-        became = [*adopted.letters] if adopted.anew is None else [adopted.anew]
-        for each in became:
+        self._take_in([*adopted.letters] if adopted.anew is None else [adopted.anew])
+
+    def _take_in(self, letters: Sequence[DeadLetter]) -> None:
+        """Have letters run that came of others which were meant."""
+        for each in letters:
             line = line_of(each)
             if line is None:
                 self.report.refused += 1
@@ -270,6 +273,10 @@ class Redrive:
         ending = await run_attempts(processor, [event], turn)
         assert ending is not None, "an event alone has a verdict"
         if ending.verdict is Verdict.HANDLED:
+            emitted = self._adopter.emitted(letter, event, ending.emitted)
+            if emitted:  # before the letter goes: it is what they could be made of again
+                await self._store.put(emitted)
+                self._take_in(emitted)
             await self._store.remove([letter])
         return ending
 

@@ -14,7 +14,7 @@ from consumer.core.flights import ProcessorPlan
 from consumer.core.retry import RetryPolicy
 from consumer.events import DeadLetter, Event, PartitionId, Position, Reason
 from consumer.processor import Context, Reject
-from consumer.redrive.adoption import Adopter
+from consumer.redrive.adoption import Adopter, Rules
 from consumer.redrive.pace import Pace
 from consumer.redrive.previewing import Proposal, Rehearsal
 from consumer.redrive.right import right_to
@@ -127,7 +127,8 @@ class Bench:
             name: RunningProcessor(plan, "test", self.targets[name], self.retry, "")
             for name, plan in plans.items()
         }
-        adopter = Adopter(Admission(None, None), catalogue, list(plans.values()))
+        rules = Rules(Admission(None, None), list(plans.values()))
+        adopter = Adopter(catalogue, lambda _group: rules)
         self.redrive = kind(
             self.store, processors, adopter, catalogue, where or LetterFilter(), Pace(clock, **pace), clock
         )

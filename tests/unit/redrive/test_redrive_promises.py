@@ -483,3 +483,70 @@ async def test_a_dry_run_asks_processors_what_they_would_do(bench):
 
     assert first.effect == {"deploys": "fraud", "key": bench.deploy.handled[0][1]}
     assert (second.what, second.effect) == ("would do nothing", None)
+
+
+# What is emitted.
+
+
+class Emitting(Target):
+    async def __call__(self, event: Event, context) -> None:
+        await super().__call__(event, context)
+        if not event.type.startswith("Inturn."):
+            context.emit("Inturn.ModelDeployed", event.subject, {"version": event.field("modelVersion")})
+
+
+async def test_what_a_processor_emits_goes_to_those_who_name_the_type(bench):
+    bench.targets |= {"deploy": Emitting(), "mail": Target(), "all": Target()}
+    bench.plans["mail"] = {"types": ("Microsoft.Storage.*",), "internal_types": ("Inturn.*",)}
+    await bench.put(letter("fraud", 1), letter("fraud", 2))
+
+    report = await bench.run()
+
+    mails = bench.targets["mail"].events
+    assert [(each.type, each.subject) for each in mails] == [
+        ("Inturn.ModelDeployed", "models/fraud:1"),
+        ("Inturn.ModelDeployed", "models/fraud:2"),
+    ]
+    assert [each.field("version") for each in mails] == [1, 2]
+    assert bench.targets["all"].ids == []
+    assert (await bench.keys(), report.done) == ([], 4)
+
+
+async def test_what_was_emitted_and_failed_stays_and_is_redriven_with_its_key(bench):
+    bench.targets |= {"deploy": Emitting(), "mail": Target()}
+    bench.plans["mail"] = {"types": (), "internal_types": ("Inturn.*",)}
+    keys = []
+
+    async def fail(event: Event) -> None:
+        keys.append(event.id)
+        raise RuntimeError("no mail today")
+
+    bench.targets["mail"].before = fail
+    await bench.put(letter("fraud", 1))
+    await bench.run()
+
+    (kept,) = await bench.kept()
+    assert (kept.processor, kept.event_type, kept.reason) == (
+        "mail",
+        "Inturn.ModelDeployed",
+        Reason.RETRIES_SPENT,
+    )
+    bench.targets["mail"].before = None
+    await bench.run()
+    assert bench.targets["mail"].ids == keys[:1]
+    assert bench.deploy.ids == ["fraud-1"]
+
+
+async def test_what_is_emitted_in_a_redrive_has_the_id_that_it_has_live(bench):
+    from consumer.core.internal_events import body_of, cause_of
+
+    bench.targets |= {"deploy": Emitting(), "mail": Target()}
+    bench.plans["mail"] = {"types": (), "internal_types": ("Inturn.*",)}
+    given = letter("fraud", 1)
+    await bench.put(given)
+    await bench.run()
+
+    cause = event_of(given, Catalogue([]))
+    assert isinstance(cause, Event)
+    live = body_of(cause_of(cause), "deploy 1", "Inturn.ModelDeployed", "models/fraud:1", {"version": 1})
+    assert bench.targets["mail"].events[0].original == live

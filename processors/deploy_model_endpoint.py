@@ -117,11 +117,21 @@ def deployment_body(wanted: Wanted, step: Deploy, location: str, key: str) -> di
         "sku": sku,
         "tags": {**(existing.get("tags") or {}), KEY_TAG: key, BEGUN_TAG: begun},
         "properties": properties,
-    }
-    for name in ("kind", "identity"):
-        if existing.get(name):
-            body[name] = existing[name]
+    } | _identity_of(existing)
+    if existing.get("kind"):
+        body["kind"] = existing["kind"]
     return body
+
+
+def _identity_of(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """A resource's identity as it is put: without the ids that Azure gave to it."""
+    identity = resource.get("identity")
+    if not identity:
+        return {}
+    kept: dict[str, Any] = {"type": identity.get("type")}
+    if identity.get("userAssignedIdentities"):
+        kept["userAssignedIdentities"] = {name: {} for name in identity["userAssignedIdentities"]}
+    return {"identity": kept}
 
 
 _URI = "AzureAsyncOperationUri"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import uuid
 from contextlib import asynccontextmanager
 
 import pytest
-from harness.resource_manager import DROPPED, LOST, Fault, ResourceManagerServer, Said, error
+from azure.core.credentials import AccessToken
+from harness.resource_manager import DROPPED, LOST, TOKEN, Fault, ResourceManagerServer, Said, error
 from harness.resource_manager_ml import WORKSPACE
 from pydantic import ValidationError
 
 from consumer.errors import ProcessorSettingsError
 from consumer.processor import NotYet, Reject, Retry
-from processors.azure_credentials import SecretFileCredential, credential_of
+from processors.azure_credentials import credential_of
 from processors.azure_rest import AccessRefused, Patience, Refused, ResourceManager
 from processors.azure_settings import AzureSettings
 
@@ -203,15 +206,56 @@ def test_a_token_goes_over_https_only_but_on_this_machine():
     assert AzureSettings(cloud="china").url == "https://management.chinacloudapi.cn"
 
 
-def test_a_secret_needs_its_file_and_is_read_again_when_it_changes(tmp_path):
+def test_a_secret_needs_its_file(tmp_path):
     with pytest.raises(ValidationError, match="client_secret_file"):
         AzureSettings(identity="client_secret", tenant_id="t", client_id="c")
-    path = tmp_path / "secret"
-    named = {"identity": "client_secret", "tenant_id": "t", "client_id": "c", "client_secret_file": path}
+    named = {"identity": "client_secret", "tenant_id": "t", "client_id": "c"}
     with pytest.raises(ProcessorSettingsError, match="cannot be read"):
-        credential_of(AzureSettings(**named))
+        credential_of(AzureSettings(**named, client_secret_file=tmp_path / "secret"))
+    with pytest.raises(ValidationError, match="no effect"):
+        AzureSettings(client_secret_file=tmp_path / "secret")
+
+
+async def test_a_secret_is_read_again_when_its_file_changes(tmp_path, monkeypatch):
+    used, closed = [], []
+
+    class Application:
+        """In place of a directory, which speaks https only."""
+
+        def __init__(self, tenant, client, secret, *, authority):
+            self.named = (tenant, client, secret, authority)
+
+        async def get_token(self, *scopes, **_):
+            used.append((*self.named, *scopes))
+            return AccessToken("token", 2**32)
+
+        async def close(self):
+            closed.append(self.named[2])
+
+    monkeypatch.setattr("processors.azure_credentials.ClientSecretCredential", Application)
+    path = tmp_path / "secret"
     path.write_text("one\n")
-    assert isinstance(credential_of(AzureSettings(**named)), SecretFileCredential)
+    named = {"tenant_id": "t", "client_id": "c", "client_secret_file": path, "cloud": "china"}
+    credential = credential_of(AzureSettings(identity="client_secret", **named))
+    await credential.get_token("scope")
+    path.write_text("another")
+    await credential.get_token("scope")
+    await credential.close()
+    authority = "login.chinacloudapi.cn"
+    assert used == [("t", "c", "one", authority, "scope"), ("t", "c", "another", authority, "scope")]
+    assert closed == ["one", "another"]
+
+
+async def test_whoever_is_logged_in_on_the_command_line_is_asked_for_a_token(
+    azure, workspace, tmp_path, monkeypatch
+):
+    answer = {"accessToken": TOKEN, "expiresOn": "2099-01-01 00:00:00.000000", "tokenType": "Bearer"}
+    program = tmp_path / "az"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    async with connected(azure, identity="cli") as manager:
+        assert await manager.get(ENDPOINT, API, "key") is None
 
 
 def test_a_pod_without_a_federated_token_is_told_what_to_look_at(monkeypatch):

@@ -125,11 +125,14 @@ async def test_a_higher_version_under_another_deployment_of_the_endpoint_counts(
 async def test_an_update_keeps_what_the_rule_does_not_say(azure, shop, registered):
     shop.add_deployment("shop", "blue", "fraud:2", requestSettings={"requestTimeout": "PT9S"})
     shop.deployments["shop", "blue"]["tags"]["team"] = "risk"
+    own = {"type": "UserAssigned", "userAssignedIdentities": {"/id": {"principalId": "p", "clientId": "c"}}}
+    shop.deployments["shop", "blue"]["identity"] = own
     async with deploying(azure) as deploy:
         await given(deploy, registered(3))
     made = shop.deployments["shop", "blue"]
     assert made["properties"]["requestSettings"] == {"requestTimeout": "PT9S"}
     assert (made["sku"]["capacity"], made["tags"]["team"]) == (3, "risk")
+    assert made["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {"/id": {}}}
 
 
 async def test_a_deployment_of_another_model_is_not_replaced(azure, shop, registered):

@@ -231,11 +231,12 @@ async def _addresses_of(host: str, port: int) -> Sequence[str]:
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read an answer to its end, so that its connection can be used again; if that is too much, close it."""
+    """Read an answer to its end, so that its connection can be used again.
+
+    If that is too much it is left unfinished, which closes the connection.
+    """
     size = 0
     with contextlib.suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(DRAIN_MAX_S):
             while size <= ANSWER_MAX_BYTES and (piece := await response.content.readany()):
                 size += len(piece)
-    if not response.content.at_eof():
-        response.close()

@@ -187,15 +187,16 @@ async def test_an_endless_answer_does_not_hold_the_request(endpoint, chosen, mon
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"hello")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         await drip_until_closed(writer)
         closed.set()
 
     async with raw_server(drip, endpoint.tls) as port:
         chosen["ports"] = (port,)
-        async with opened(f"https://127.0.0.1:{port}/", **chosen) as post:
-            assert (await post()).status == 200
-            await asyncio.wait_for(closed.wait(), 10)
+        async with opened(f"https://127.0.0.1:{port}/", timeout_s=300, **chosen) as post:
+            async with asyncio.timeout(10):
+                assert (await post()).status == 200
+                await closed.wait()
 
 
 async def test_headers_that_never_end_are_cut_off_by_the_time_out(endpoint, chosen):

@@ -154,6 +154,11 @@ class _Link:
                 )
             except (AzureError, OSError, TimeoutError) as error:
                 return too_large, self._retry("cannot be reached", error)
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    raise
+                # A client that was cut off before cancels parts of itself, and tells whoever comes next.
+                return too_large, self._retry("broke off", error)
             finally:
                 if not is_whole:
                     self._give_up()
@@ -216,10 +221,12 @@ class _Link:
             try:
                 async with asyncio.timeout(_CLOSE_S):
                     await client.close()
-            except (AzureError, OSError, TimeoutError) as error:
+            except (AzureError, OSError, TimeoutError, asyncio.CancelledError) as error:
+                if _is_cancelled():
+                    raise
                 _log.debug("A client could not be closed in time. error=%s", type(error).__name__)
 
-    def _retry(self, what: str, error: Exception, after_s: float | None = None) -> Retry:
+    def _retry(self, what: str, error: BaseException, after_s: float | None = None) -> Retry:
         said = " ".join(str(error).split())[:300] or type(error).__name__
         retry = Retry(f"{self._name} {what}: {said}", after_s=after_s)
         retry.__cause__ = error
@@ -233,6 +240,12 @@ def _data_of(parcel: Parcel) -> EventData:
     for name, value in parcel.properties.items():
         data.properties[name] = value
     return data
+
+
+def _is_cancelled() -> bool:
+    """Whether it is us who are to end, and not a part of the client."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _fits(batch: EventDataBatch, data: EventData) -> bool:

@@ -165,6 +165,7 @@ class DeadLetterWriter:
             else (subject.id, subject.type)
         )
         processor = self._names[letter.processor] if letter.processor >= 0 else None
+        event = None if isinstance(subject, Rejection) else subject
         return DeadLetter(
             key=self._key(letter, processor or ""),
             partition=self._partition,
@@ -180,7 +181,9 @@ class DeadLetterWriter:
             event_type=event_type,
             topic=subject.topic,
             subject=subject.subject,
-            object_path="" if isinstance(subject, Rejection) else subject.object_path,
+            object_path="" if event is None else event.object_path,
+            partition_key=None if event is None else event.partition_key,
+            stale=event is not None and event.stale,
         )
 
     def _key(self, letter: Letter, processor: str) -> str:

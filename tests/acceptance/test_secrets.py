@@ -41,7 +41,7 @@ async def test_no_secret_of_a_processor_is_told_to_anybody(place, receiver):
     secrets["url"] = f"{receiver.url}logic?sig={CANARY}"
     for name, text in secrets.items():
         (place.folder / name).write_text(text)
-    fast = {"retry": {"attempts": 3, "backoff_s": 0.01, "backoff_max_s": 0.01}, "breaker": {"enabled": False}}
+    fast = {"retry": {"attempts": 9, "backoff_s": 0.01, "backoff_max_s": 0.01}, "breaker": {"enabled": False}}
     place.configure(
         processors=[
             {

@@ -20,8 +20,9 @@ _FIXED_IN_JOBS = ("jobType", "componentId", "experimentName", "inputs", "setting
 class Workspace:
     """One workspace, by the names of its endpoints and jobs."""
 
-    def __init__(self, server: ResourceManagerServer) -> None:
+    def __init__(self, server: ResourceManagerServer, name: str = "w") -> None:
         self._server = server
+        self._name = name
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.deployments: dict[tuple[str, str], dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -80,7 +81,7 @@ class Workspace:
         return {"createdAt": now, "lastModifiedAt": now}
 
     async def _serve(self, request: web.Request, parts: list[str], body: dict[str, Any]) -> Said:
-        if [part.casefold() for part in parts[:2]] != ["workspaces", "w"]:
+        if [part.casefold() for part in parts[:2]] != ["workspaces", self._name]:
             return error(404, "ResourceNotFound", "The workspace was not found.")
         kind, *names = parts[2:]
         match request.method, kind, names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -19,6 +19,7 @@ from consumer.stores import DeadLetterStore, InspectableStore
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from prometheus_client.registry import Collector
 
     from consumer.sources.eventhub import EventHubSource
     from consumer.sources.eventhub_settings import EventHubSettings
@@ -57,6 +58,8 @@ class Origin(NamedTuple):
     description: str
     """For a person; no secret in it."""
     reader: Reader = Reader()
+    collectors: Sequence[Collector] = ()
+    """What the source shows Prometheus itself."""
 
     def partition(self, partition: str) -> PartitionId:
         """The full name of a partition."""
@@ -240,7 +243,10 @@ async def _open_kafka(source: KafkaSource, keying: Keying | None) -> AsyncIterat
             stored=reader.stored,
         )
         namespace = source.bootstrap.split(",")[0]
-        yield reader, Origin(namespace, source.read_topic, source.group, description, knows)
+        yield (
+            reader,
+            Origin(namespace, source.read_topic, source.group, description, knows, [reader.collector]),
+        )
 
 
 async def faust_settings(source: KafkaSource, stack: AsyncExitStack, margin_s: float = 5.0) -> FaustSettings:

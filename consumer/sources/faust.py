@@ -33,6 +33,7 @@ from consumer.sources.faust_app import make_app
 from consumer.sources.faust_board import BoardParts, FaustBoard
 from consumer.sources.faust_feed import Feed
 from consumer.sources.faust_inquiry import Inquiry
+from consumer.sources.faust_metrics import FaustCollector
 from consumer.sources.faust_preflight import partition_counts
 from consumer.sources.faust_reader import TROUBLES
 from consumer.sources.faust_rekey import KeyEvents
@@ -59,6 +60,8 @@ class FaustSource:
         self._key_events = key_events
         self._board: FaustBoard | None = None
         self._app: faust.App | None = None
+        self.collector = FaustCollector(lambda: self._board)
+        """For Prometheus."""
         self._problems: dict[str, str] = {}
         self._trouble: str | None = None
         self._asked_ms: dict[str, int] = {}
@@ -158,7 +161,7 @@ class FaustSource:
     async def _read(self, parts: BoardParts) -> None:
         tasks = parts.tasks
         board = self._board = FaustBoard(parts)
-        app = self._app = board.app = make_app(self._settings, board)
+        app = self._app = board.app = make_app(self._settings, board, self.collector.monitor)
         beside = [
             tasks.create_task(task, name=name)
             for name, task in {

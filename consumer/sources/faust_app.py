@@ -25,6 +25,8 @@ from consumer.sources.faust_tokens import TokenProvider, scope_of
 with mock.patch.object(sys, "argv", sys.argv[:1]):
     import faust
     from faust.exceptions import FaustError as FaustError  # noqa: PLC0414 - others find it here
+    from faust.sensors.prometheus import FaustMetrics as FaustMetrics  # noqa: PLC0414 - as above
+    from faust.sensors.prometheus import PrometheusMonitor as PrometheusMonitor  # noqa: PLC0414 - as above
     from faust.transport.drivers import aiokafka as driver
     from faust.types import TP
 
@@ -150,7 +152,7 @@ class Transport(driver.Transport):
     is_idempotent: bool = True
 
 
-def make_app(settings: FaustSettings, board: Board) -> faust.App:
+def make_app(settings: FaustSettings, board: Board, monitor: PrometheusMonitor) -> faust.App:
     """Make an app that reads the topics of the settings; the caller starts and stops it."""
     for name in ("faust", "mode", __name__):  # Faust gives every class the logger of its module
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -189,6 +191,7 @@ def make_app(settings: FaustSettings, board: Board) -> faust.App:
         set_as_current=False,
         autodiscover=False,
     )
+    app.monitor = monitor
     transport = Transport(app.conf.broker_consumer, app)
     transport.board, transport.is_idempotent = board, settings.idempotent
     app.transport = app.producer_transport = transport

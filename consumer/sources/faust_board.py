@@ -15,7 +15,7 @@ from consumer.sources.faust_columns import Record
 from consumer.sources.faust_feed import Feed
 from consumer.sources.faust_inquiry import Inquiry
 from consumer.sources.faust_reader import Clients, Reader
-from consumer.sources.faust_rekey import KeyEvents, Rekeyer
+from consumer.sources.faust_rekey import KeyEvents, Rekeyer, Reports
 from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class FaustBoard:
         self.failure: SourceUnavailable | None = None
         self.has_failed = asyncio.Event()
         self.was_assigned = False
+        self.rekeyed = 0
+        """Events that were sent on."""
         self.is_stopped = False
         """Nothing new is handed over any more."""
         self._done: dict[TP, int] = {}
@@ -73,7 +75,7 @@ class FaustBoard:
     async def revoked(self) -> None:
         """Give every partition back, drained."""
         readers = list(self.readers.values())
-        await asyncio.gather(*(reader.stop() for reader in readers if isinstance(reader, Rekeyer)))
+        await asyncio.gather(*(reader.stop() for reader in self.rekeyers()))
         await asyncio.gather(*(reader.give_back() for reader in readers if isinstance(reader, Feed)))
         self.readers.clear()
 
@@ -82,6 +84,14 @@ class FaustBoard:
         reader = self.readers.get(partition)
         if reader is not None and not self.is_stopped:
             reader.deliver(records)
+
+    def rekeyers(self) -> list[Rekeyer]:
+        """Who sends events on."""
+        return [reader for reader in self.readers.values() if isinstance(reader, Rekeyer)]
+
+    def count_rekeyed(self, events: int) -> None:
+        """Count events that were sent on."""
+        self.rekeyed += events
 
     def note_done(self, partition: TP, offset: int) -> None:
         """Everything before this offset is done."""
@@ -109,7 +119,6 @@ class FaustBoard:
             parts.settings,
             clients,
             parts.key_events,
-            self.note_done,
-            self.fail,
+            Reports(self.note_done, self.count_rekeyed, self.fail),
             counts,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -37,6 +37,17 @@ MARKS_PER_S_MAX = 200
 _MARK_EVERY_S = 1.0
 
 
+class Reports(NamedTuple):
+    """Who is told what."""
+
+    done: Callable[[TP, int], None]
+    """The offset behind everything that was acknowledged."""
+    sent: Callable[[int], None]
+    """How many events were sent on."""
+    refuse: Callable[[SourceUnavailable], None]
+    """Why an event was not taken."""
+
+
 class Rekeyer(Reader):
     """Sends the events of one source partition on."""
 
@@ -46,19 +57,14 @@ class Rekeyer(Reader):
         settings: FaustSettings,
         clients: Clients,
         key_events: KeyEvents,
-        done: Callable[[TP, int], None],
-        refuse: Callable[[SourceUnavailable], None],
+        reports: Reports,
         counts: tuple[int, int],
     ) -> None:
-        """`done` is told the offset behind what was acknowledged, `refuse` why an event was not taken.
-
-        `counts`: the partitions of the source topic, and of the re-key topic.
-        """
+        """`counts`: the partitions of the source topic, and of the re-key topic."""
         super().__init__(partition, settings, clients)
         self._producer = clients.producer
         self._key_events = key_events
-        self._done = done
-        self._refuse = refuse
+        self._reports = reports
         self._targets = counts[1]
         self._mark_every_s = max(_MARK_EVERY_S, counts[0] * counts[1] / MARKS_PER_S_MAX)
         self._marked_s = 0.0
@@ -75,7 +81,7 @@ class Rekeyer(Reader):
                 f"{self.settings.rekey_topic} did not take an event of partition {self.partition.partition}"
             )
             why = str(error) or type(error).__name__
-            self._refuse(
+            self._reports.refuse(
                 SourceUnavailable(f"The topic {where}: {why}. Neither it nor what follows counts as done.")
             )
 
@@ -95,7 +101,7 @@ class Rekeyer(Reader):
             if records:
                 await self._send_on(records)
                 self.next_offset = records[-1].offset + 1
-                self._done(self.partition, self.next_offset)
+                self._reports.done(self.partition, self.next_offset)
             if time.monotonic() - self._marked_s >= self._mark_every_s:
                 await self._mark()
 
@@ -105,7 +111,7 @@ class Rekeyer(Reader):
         committed = await self.inlet.committed_offset(self.partition)
         if committed is None:
             first = end if self.settings.start == "latest" else begin
-            self._done(self.partition, first)
+            self._reports.done(self.partition, first)
             return first
         if committed < begin:
             _log.warning(
@@ -135,6 +141,7 @@ class Rekeyer(Reader):
                 origin = Origin(partition, record.offset, index, time_ms)
                 sent.append(await self._send(key, body, self._target(key), [*others, origin.header()]))
         await asyncio.gather(*sent)
+        self._reports.sent(len(sent))
 
     def _target(self, key: bytes) -> int:
         return int.from_bytes(key[:8], "big") % self._targets

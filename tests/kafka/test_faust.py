@@ -109,8 +109,12 @@ def orders(events: list[Event]) -> dict[str, list[int]]:
 
 async def test_spread_events_come_in_turn_and_once_and_a_stop_repeats_none(place, memory):
     await place.send(*[event(number, OBJECTS) for number in range(EVENTS)])
-    async with place.running():
+    async with place.running() as application:
         await until(lambda: len(memory.events) >= EVENTS)
+        shown = application.metrics.render()[0].decode()
+        assert f"inturn_kafka_rekeyed_total {EVENTS}.0" in shown
+        assert f'inturn_kafka_rekey_lag{{partition="0",topic="{place.topic}"}} 0.0' in shown
+        assert "inturn_faust_total_rebalances " in shown
     await place.send(*[event(number, OBJECTS) for number in range(EVENTS, EVENTS + OBJECTS)])
     async with place.running():
         await until(lambda: len(memory.events) >= EVENTS + OBJECTS)

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import msgspec
 import orjson
 import structlog
+from prometheus_client.registry import Collector
 
 import consumer
 from consumer import opening
@@ -127,12 +128,14 @@ async def compose(
         stores = _Stores(checkpoints, dead_letters)
         engines: dict[str, Engine] = {}
         processors: list[RunningProcessor] = []
+        collectors: list[Collector] = []
         groups = groups_of(settings) if reading is None else {SHARED: settings}
         for group, told in groups.items():
             opened = await stack.enter_async_context(_reading_of(told, checkpoints, reading))
             of_group = [running_processor(each, opened[1].group, clock) for each in told.processors]
             parts = _parts_of(told, opened, of_group, stores, partial(retire, group))
             engines[group] = Engine(parts, clock)
+            collectors += opened[1].collectors
             processors += of_group
         engine = engines[SHARED] if engines.keys() == {SHARED} else Engines(engines)
         heartbeat = EventLoopHeartbeat()
@@ -144,6 +147,8 @@ async def compose(
             )
 
         metrics = Metrics(status)
+        for collector in collectors:
+            metrics.registry.register(collector)
         for processor in processors:
             processor.observe = metrics.durations.observe
         admin = None

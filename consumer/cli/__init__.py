@@ -25,7 +25,7 @@ COMMANDS = {
     "status": "Show what a running inturn is doing.",
     "replay": "Hand a stretch of the log to the processors once more, beside the live consumer.",
     "checkpoint": "Look at what is stored for each partition, or move it by hand.",
-    "dlq": "Look at the dead letters.",
+    "dlq": "Look at the dead letters, redrive them, or forget them.",
     "send": "Send sample events, or events from a file, into a hub.",
     "hub": "Run a local Event Hubs that the Azure clients talk to.",
 }

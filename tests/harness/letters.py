@@ -64,6 +64,23 @@ def letter(model: str, version: int, **changes: Any) -> DeadLetter:
     return DeadLetter(**known | changes)
 
 
+def undecoded(original: bytes, **changes: Any) -> DeadLetter:
+    """A letter of bytes that could not be decoded when they were put aside."""
+    known = {
+        "key": "raw",
+        "processor": None,
+        "object_path": "",
+        "reason": Reason.TOO_DEEP,
+        "error": "too deep",
+        "attempts": 0,
+        "event_id": "",
+        "event_type": "",
+        "topic": "",
+        "subject": "",
+    }
+    return letter("fraud", 1, original=original, **known | changes)
+
+
 class Target:
     """Notes what it handles, and fails at what it is told to."""
 

@@ -107,6 +107,8 @@ _TABLE: dict[str, dict[str, str | None]] = {
     "original": _IN_JSON,
     "function": _IN_JSON,
     "archive": _IN_JSON,
+    # Its subject goes as a property too, which is too much for one message.
+    "forward": {**_IN_JSON, LONG: "refused: too large for hub forwarded: 900337 bytes"},
     "console json": _IN_JSON,
     # What people read on a terminal and in files.
     "console": {

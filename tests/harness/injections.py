@@ -26,6 +26,7 @@ from consumer.core.catalogue import Catalogue
 from consumer.core.decode import Rejection, decode
 from consumer.errors import BadData
 from consumer.events import DeadLetter, Event, PartitionId, Reason
+from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.processor import BatchProcessor, Reject, Resource
 from consumer.telemetry.logs import LogFormat, configure_logging
 from consumer.testing import make_context
@@ -39,6 +40,7 @@ from processors.archive import Archive
 from processors.console import Console
 from processors.deploy_model import DeployModel
 from processors.email import Email
+from processors.forward import Forward
 from processors.function import Function
 from processors.retrain import Retrain
 from processors.webhook import Webhook
@@ -114,6 +116,7 @@ _BY_SUBJECT = {
     "console",
     "console json",
     "dlq list",
+    "forward",
     "log",
     "log json",
 }
@@ -166,7 +169,16 @@ async def open_places(
             Retrain,
             {**azure_settings, "rules": [drift], "runs_per_day_max": 100, "cooldown_h": 0, "rearm_h": 0},
         )
+        hub = await stack.enter_async_context(
+            LocalHub(LocalHubSettings(hubs=(HubSettings(name="forwarded", partitions=1),)))
+        )
+        forward = {
+            "hub": "forwarded",
+            "connection_string": hub.connection_string(),
+            "partition_key": "subject",
+        }
         yield {
+            "forward": _forward(await opened(Forward, forward), hub),
             "path": _path(await opened(Webhook, hook("models/{data.modelName}")), endpoint),
             "query": _path(await opened(Webhook, hook("models?of={subject}")), endpoint),
             "header": _header(await opened(Webhook, hook(body="cloudevents_binary")), endpoint),
@@ -239,6 +251,19 @@ def _original(give: Callable[[Event], Awaitable[None]], endpoint: Endpoint) -> T
         await give(event)
         body = endpoint.requests[-1].body
         return str(orjson.loads(body)[0]["subject"]) if body == b"[" + event.original + b"]" else "leaked"
+
+    return tell
+
+
+def _forward(give: Callable[[Event], Awaitable[None]], hub: LocalHub) -> Tell:
+    async def tell(event: Event) -> str:
+        try:
+            await give(event)
+        except Reject as refusal:
+            raise Reject(str(refusal).replace(f" at 127.0.0.1:{hub.port}", "")) from None
+        kept = hub.log("forwarded", "0")[-1]
+        more = kept.application_properties.keys() - {"type", "subject", "topic"}
+        return f"leaked: {more}" if more else str(orjson.loads(kept.body)["subject"])
 
     return tell
 

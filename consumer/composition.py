@@ -23,12 +23,16 @@ from consumer.consumer_groups import SHARED, groups_of
 from consumer.core import catalogue as rules
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue, Family
+from consumer.core.expectation_keys import Listed, Sought, Template
+from consumer.core.expectations import Rule
 from consumer.core.filters import compiled
 from consumer.core.flights import Delivery, ProcessorPlan
 from consumer.core.policy import PipelinePolicy
 from consumer.core.retry import RetryPolicy
 from consumer.core.sequencer import SequencerLimits
-from consumer.events import OrderedBy
+from consumer.events import Event, OrderedBy
+from consumer.expectation_settings import ExpectationSettings
+from consumer.filter_settings import FilterSettings
 from consumer.opening import Origin, open_checkpoints, open_dead_letters, open_source
 from consumer.processor import BatchProcessor, Processor
 from consumer.processor_loading import load_processor
@@ -201,7 +205,7 @@ def running_processor(
             delivery=Delivery(settings.delivery),
             delivers_stale=settings.stale == "deliver",
             queue_max=settings.queue_max,
-            matches=None if settings.filter is None else compiled(settings.filter.canonical().filter()),
+            matches=_predicate(settings.filter),
             parks=settings.on_failure_order == "park",
             parked_max=settings.parked_max,
         ),
@@ -278,10 +282,28 @@ def policy_of(settings: Settings) -> PipelinePolicy:
         identities_max=dedupe.identities_max,
         in_flight_max=settings.limits.in_flight_max,
         internal_max=settings.limits.internal_max,
+        rules=tuple(rule_of(each) for each in settings.expect),
         checkpoint_interval_ms=round(settings.state.checkpoint_interval_s * 1_000),
         owner=f"{socket.gethostname()}/{os.getpid()}",
         config_hash=hashlib.sha256(orjson.dumps(admitted, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16],
     )
+
+
+def rule_of(settings: ExpectationSettings) -> Rule:
+    """A rule about what does not come. Raises `ConfigurationError` for a filter in a file that is wrong."""
+    after, expected = settings.after, settings.expect
+    keys = Listed(expected.keys) if expected.keys is not None else Template(expected.key or "")
+    return Rule(
+        settings.name,
+        Sought(after.types, Template(after.key), _predicate(after.filter)),
+        Sought(expected.types, keys, _predicate(expected.filter)),
+        round(settings.within_min * 60_000),
+        settings.pending_max,
+    )
+
+
+def _predicate(settings: FilterSettings | None) -> Callable[[Event], bool] | None:
+    return None if settings is None else compiled(settings.canonical().filter())
 
 
 def _family(rule: CatalogueRule) -> Family:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from consumer.connection_settings import BlobConnection, EventHubConnection
+from consumer.expectation_settings import ExpectationSettings, expectation_findings
 from consumer.kafka_settings import KafkaSource
 from consumer.processor_settings import ProcessorSettings, Start, Text, TypePattern, group_findings
 from consumer.setting_rules import WORKERS_MAX, Concern, Finding, GapPolicy, refuse, unshared
@@ -275,6 +276,8 @@ class Settings(Concern):
     """What may be going on at once."""
     processors: tuple[ProcessorSettings, ...] = Field(min_length=1)
     """Who is given the events."""
+    expect: tuple[ExpectationSettings, ...] = ()
+    """What has to come after what; where it does not come, Inturn.ExpectationMissed is emitted."""
     catalogue: tuple[CatalogueRule, ...] = ()
     """How events of your own types are ordered."""
     admin: AdminSettings = AdminSettings()
@@ -305,6 +308,11 @@ class Settings(Concern):
     def _check_groups(self) -> Self:
         shared = self.source.consumer_group if isinstance(self.source, EventHubSource) else None
         refuse(*group_findings(self.processors, shared))
+        return self
+
+    @model_validator(mode="after")
+    def _check_expectations(self) -> Self:
+        refuse(*expectation_findings(self.expect))
         return self
 
     @model_validator(mode="after")
@@ -360,8 +368,10 @@ class Settings(Concern):
 
     @property
     def admitted_types(self) -> tuple[str, ...] | None:
-        """The types to admit: `admission.types`, else the union of what the processors ask for; None: any."""
+        """The types to admit: `admission.types`, else what processors and rules ask for; None: any."""
         if self.admission.types is not None:
             return None if "*" in self.admission.types else self.admission.types
-        wanted = tuple(dict.fromkeys(kind for processor in self.processors for kind in processor.hub_types))
+        asked = [processor.hub_types for processor in self.processors]
+        asked += [side.types for rule in self.expect for side in (rule.after, rule.expect)]
+        wanted = tuple(dict.fromkeys(kind for types in asked for kind in types))
         return None if "*" in wanted else wanted

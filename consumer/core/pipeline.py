@@ -27,6 +27,7 @@ from consumer.core.deduplicator import Deduplicator
 from consumer.core.digests import digests_named
 from consumer.core.effects import Effect, Pause, Resume, StoreCheckpoint, WakeAt
 from consumer.core.endings import Endings
+from consumer.core.expectations import MISSED, Expectations
 from consumer.core.filter_sieve import Sieve
 from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bits
 from consumer.core.internal_events import InternalEvents
@@ -89,6 +90,9 @@ class Pipeline:
         then = self._outbox, self._storing, self._endings, self._flights, self.internal, self.parked
         self._resolution = Resolution(*then, self.processors, self.stale_skipped)
         self.internal.restore(snapshot.internal)
+        kept = snapshot.rules, snapshot.folded_to
+        window_ms = policy.sequencer.window_ms
+        self.expectations = Expectations(policy.rules, window_ms, *kept) if policy.rules else None
 
     # What can happen.
 
@@ -137,7 +141,10 @@ class Pipeline:
         acks = self._acks.dump(self._flights.events())
         kept = self._released, self.sequencer, self.deduplicator
         state = dump_state(self.policy, self.epoch, self.tracker, self._done_above, acks, *kept)
-        beside = {"parked": self.parked.dump(), "internal": self.internal.dump()}
+        beside: dict[str, object] = {"parked": self.parked.dump(), "internal": self.internal.dump()}
+        if self.expectations is not None:
+            folded_to = self.expectations.folded_to(self.highest_received)
+            beside |= {"rules": self.expectations.dump(), "folded_to": folded_to}
         return msgspec.structs.replace(state, digests=self._arrivals.digests.name, **beside)
 
     # Received: decode, admit, deduplicate, sequence.
@@ -187,6 +194,10 @@ class Pipeline:
             counts.unkeyed += 1
         if not self._is_first(flight):
             return
+        if self.expectations is not None:
+            watermark_ms = self.watermark.time_ms
+            assert watermark_ms is not None
+            self.expectations.fold(event, watermark_ms)
         wanted = flight.on_arrival | flight.in_turn
         if wanted & self.sieve.mask and not self.sieve.sift(flight, event):
             self._refuse(flight)
@@ -199,7 +210,9 @@ class Pipeline:
             flight.on_arrival &= ~acked
         if not flight.pending:
             self._leave_order(flight)
-            if acked:
+            if not acked and self.expectations is not None:
+                flight.handled = self.expectations.wants(event.type)
+            if acked or flight.handled:
                 self._endings.complete(flight)
             else:
                 self._endings.end(flight, Outcome.IGNORED, Reason.FILTER if wanted else Reason.TYPE)
@@ -267,6 +280,10 @@ class Pipeline:
         """Let the watermark take effect: what is remembered, and what is held, is a function of it alone."""
         self.deduplicator.expire(watermark_ms)
         self.sequencer.expire(watermark_ms - self.policy.dedupe_window_ms)
+        if self.expectations is not None:
+            for missed in self.expectations.expire(watermark_ms):
+                self._storing.is_dirty = True
+                self.internal.emit(missed.cause, missed.named, MISSED, missed.subject, missed.data)
         self._release(self.sequencer.due(watermark_ms, self.highest_received))
 
     def _release(self, released: list[Flight]) -> None:
@@ -358,6 +375,6 @@ class Pipeline:
         store_ms = self._storing.due_ms
         times = [] if store_ms is None else [store_ms]
         due_ms = self.sequencer.next_due_ms()
-        if due_ms is not None:
-            times.append(due_ms + self.policy.idle_margin_ms)
+        missed_ms = None if self.expectations is None else self.expectations.next_due_ms()
+        times += [at_ms + self.policy.idle_margin_ms for at_ms in (due_ms, missed_ms) if at_ms is not None]
         return min(times, default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from consumer.core.expectations import Rule
 from consumer.core.packed_token import KINDS
 from consumer.core.sequencer import SequencerLimits
 from consumer.events import Outcome, Reason
@@ -23,6 +24,8 @@ class PipelinePolicy:
     """Events past the sequencer and not resolved; at this the source is paused."""
     internal_max: int = 1_000
     """Internal events that somebody is not done with; at this the source is paused."""
+    rules: tuple[Rule, ...] = ()
+    """What is expected after what."""
     checkpoint_interval_ms: int = 1_000
     checkpoint_stretch: int = 10
     """The interval is at least this many times as long as the last write took,"""

@@ -24,7 +24,9 @@ from consumer.events import Checkpoint
 
 __all__ = [
     "FORMAT",
+    "Expected",
     "KeptEvent",
+    "KeptRule",
     "ParkedObject",
     "Progress",
     "Snapshot",
@@ -75,6 +77,33 @@ class KeptEvent(NamedTuple):
     body: bytes
 
 
+class Expected(NamedTuple):
+    """An event after which a rule expects another one; `topic`, `id`, `type` and `subject` are its own."""
+
+    key: str
+    partition: str
+    sequence_number: int
+    element: int
+    topic: str
+    id: str
+    type: str
+    subject: str
+    ticks: int | None
+    enqueued_time_ms: int
+    deadline_ms: int
+    """In log time."""
+
+
+class KeptRule(NamedTuple):
+    """What a rule waits for."""
+
+    name: str
+    pending: list[Expected]
+    """The next deadline first."""
+    recent: list[tuple[str, int]]
+    """Keys of fulfilments that may yet be followed by their trigger, and when they came; oldest first."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """The state of a partition. Held events are not in it: they are read again.
 
@@ -101,6 +130,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     parked: list[ParkedObject] = []
     internal: list[KeptEvent] = []
     """In the order in which they were emitted."""
+    rules: list[KeptRule] = []
+    folded_to: int = -1
+    """The sequence number up to which the rules have seen the log; the checkpoint may be before it."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -123,6 +155,8 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     parked: list[ParkedObject] = []
     """This, and what is below, since format 4."""
     internal: list[KeptEvent] = []
+    rules: list[KeptRule] = []
+    folded_to: int = -1
 
 
 _IN_HEAD = tuple(name for name in Snapshot.__struct_fields__ if name in _Head.__struct_fields__)

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from consumer.core.policy import PipelinePolicy
-from consumer.core.snapshot import Snapshot, decode, encode, new_snapshot
+from consumer.core.snapshot import KeptRule, Snapshot, decode, encode, new_snapshot
 from consumer.errors import CorruptState, FenceLost, NewerState, StoreUnavailable
 from consumer.events import Checkpoint, PartitionId
 from consumer.runtime.writers import CheckpointWriter
@@ -164,7 +164,8 @@ def adopt(
     """Give the state to begin with, one epoch later and with a new owner.
 
     Another client may have moved the `checkpoint` and left our state beside it. Forward: we go on there,
-    with what we remember. Backward: somebody wants those events again, so nothing is remembered of them.
+    with what we remember. Backward: somebody wants those events again, so nothing is remembered of them;
+    what lies outside of the hub, or came of events before them, stays.
     """
     if snapshot is None:
         snapshot = new_snapshot(checkpoint or start, policy.owner)
@@ -177,14 +178,29 @@ def adopt(
             theirs=checkpoint.sequence_number,
             state="kept" if ahead else "dropped",
         )
-        if ahead:
-            snapshot = _moved_forward(snapshot, checkpoint)
-        else:
-            snapshot = msgspec.structs.replace(new_snapshot(checkpoint, policy.owner), epoch=snapshot.epoch)
+        moved = _moved_forward if ahead else _moved_backward
+        snapshot = moved(snapshot, checkpoint)
     if snapshot.config_hash not in ("", policy.config_hash):
         _log.info("What is admitted has changed since the checkpoint.", partition=partition)
     return msgspec.structs.replace(
         snapshot, epoch=snapshot.epoch + 1, owner=policy.owner, config_hash=policy.config_hash
+    )
+
+
+def _moved_backward(snapshot: Snapshot, checkpoint: Checkpoint) -> Snapshot:
+    """A state that remembers nothing of what lies behind an earlier checkpoint."""
+    number = checkpoint.sequence_number
+    rules = [
+        KeptRule(rule.name, [each for each in rule.pending if each.sequence_number <= number], [])
+        for rule in snapshot.rules
+    ]
+    return msgspec.structs.replace(
+        new_snapshot(checkpoint, snapshot.owner),
+        epoch=snapshot.epoch,
+        parked=snapshot.parked,
+        internal=[each for each in snapshot.internal if each.progress.sequence_number <= number],
+        rules=rules,
+        folded_to=min(snapshot.folded_to, number),
     )
 
 

@@ -18,7 +18,9 @@ from consumer.core.object_table import Last, ObjectsImage, ObjectTable
 from consumer.core.sections import Section, frame, unframe
 from consumer.core.snapshot import (
     FORMAT,
+    Expected,
     KeptEvent,
+    KeptRule,
     ParkedObject,
     Progress,
     Snapshot,
@@ -75,6 +77,14 @@ SAMPLE = Snapshot(
             Progress(1_039, 1, ["mail"], handled=True, stale=False, dead=None), "0", 1_795_240_700_000, b"{}"
         )
     ],
+    rules=[
+        KeptRule(
+            "deployed",
+            [Expected("fraud:3", "0", 1_030, 0, "/s", "id", "type", "subject", None, 1_795_240_700_000, 2)],
+            [("fraud:4", 1_795_240_799_000)],
+        )
+    ],
+    folded_to=1_045,
 )
 BESIDE = {
     "text": Last(OrderToken(OrderedBy.SEQUENCER, "0A-zz"), "t", 4),
@@ -108,6 +118,12 @@ progresses = st.builds(
     st.booleans(),
     st.one_of(st.none(), st.just("rejected")),
 )
+words = st.text(max_size=9)
+expected = st.builds(
+    Expected,
+    *(words, words, numbers, st.integers(0, 4_999), words, words, words, words),
+    *(st.one_of(st.none(), st.integers(-(2**60), 2**60)), numbers, numbers),
+)
 snapshots = st.builds(
     Snapshot,
     epoch=st.integers(0, 2**40),
@@ -130,6 +146,16 @@ snapshots = st.builds(
     internal=st.lists(
         st.builds(KeptEvent, progresses, st.text(max_size=3), numbers, st.binary(max_size=9)), max_size=3
     ),
+    rules=st.lists(
+        st.builds(
+            KeptRule,
+            st.text(max_size=5),
+            st.lists(expected, max_size=2),
+            st.lists(st.tuples(st.text(max_size=5), numbers), max_size=2),
+        ),
+        max_size=2,
+    ),
+    folded_to=st.integers(-1, 2**63),
 )
 
 
@@ -153,7 +179,7 @@ def test_what_this_format_once_wrote_stays_readable() -> None:
 def test_what_the_format_before_it_wrote_stays_readable_and_lacks_what_came_later() -> None:
     before = decode((GOLDEN / "snapshot-format-3.bin").read_bytes())
 
-    assert before == msgspec.structs.replace(WITH_BESIDE, parked=[], internal=[])
+    assert before == msgspec.structs.replace(WITH_BESIDE, parked=[], internal=[], rules=[], folded_to=-1)
     assert decode(encode(before)) == before
 
 

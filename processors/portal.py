@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from consumer.events import Event
+from consumer.processor import INTERNAL
 
 STUDIO = "https://ml.azure.com"
 AZURE_PORTAL = "https://portal.azure.com"
+DATA_FACTORY = "https://adf.azure.com"
 _ID_PARTS = re.compile(
     r"/subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)"
     r"(/providers/(?P<provider>[^/]+)/(?P<kind>[^/]+)/(?P<name>[^/]+))?/?",
@@ -69,9 +71,16 @@ def endpoint_of(event: Event) -> str:
 def link_of(event: Event, studio: str = STUDIO, tenant: str | None = None) -> str:
     """The page of what an event is about; "" if its topic is no resource.
 
-    With a tenant's id it opens for those who belong to several.
+    Of what inturn itself did it is the page of that, wherever it was done. With a tenant's id it opens for
+    those who belong to several.
     """
-    resource = resource_of(event.topic)
+    is_ours = event.type.startswith(INTERNAL)
+    factory = resource_of(text_of(event, ("factory",))) if is_ours else Resource()
+    if factory.name and run_of(event):
+        return f"{DATA_FACTORY}/en/monitoring/pipelineruns/{_quoted(run_of(event))}?factory={factory.path}"
+    # What we did may be in another workspace than the event that made us do it.
+    done_in = resource_of(text_of(event, ("workspace",))) if is_ours else Resource()
+    resource = done_in if done_in.is_workspace else resource_of(event.topic)
     if not resource.is_workspace:
         return f"{AZURE_PORTAL}/#resource{resource.path}" if resource.name else ""
     query = f"?wsid={resource.path}" + (f"&tid={_quoted(tenant)}" if tenant else "")

@@ -31,6 +31,9 @@ def title_of(event: Event) -> str:
     said = words(event.type)
     model, version = model_of(event)
     about = f"{model}:{version}".rstrip(":") or endpoint_of(event) or event.subject
+    rule = text_of(event, ("rule",)) if event.type.startswith(INTERNAL) else ""
+    if rule:
+        about = f"{rule}, for {about}"
     return f"{said}: {about}" if about else said
 
 

@@ -64,7 +64,8 @@ def test_the_case_of_a_type_does_not_matter(event):
             {"model": "fraud", "version": "4"},
             "Model deployment failed: fraud:4",
         ),
-        ("Inturn.ExpectationMissed", {}, "Expectation missed: the subject"),
+        ("Inturn.ExpectationMissed", {"rule": "deployed"}, "Expectation missed: deployed, for the subject"),
+        ("Inturn.RetrainingHeldBack", {"model": "churn"}, "Retraining held back: churn"),
         ("Microsoft.Storage.BlobCreated", {"url": "x"}, "Blob created: the subject"),
         ("com.example.CPUHot", None, "CPU hot: the subject"),
         ("odd", "text", "Odd: the subject"),
@@ -110,6 +111,21 @@ def test_the_link_opens_what_the_event_is_about(event, data, page):
 def test_the_link_names_the_tenant_and_the_cloud_that_are_configured(event):
     link = link_of(event(data={}), "https://ml.azure.us", "t-1")
     assert link == f"https://ml.azure.us/?wsid={WORKSPACE}&tid=t-1"
+
+
+def test_what_we_did_is_shown_where_it_was_done(event):
+    factory = STORAGE.replace("Microsoft.Storage/storageAccounts", "Microsoft.DataFactory/factories")
+    started = event(type="Inturn.RetrainingStarted", data={"runId": "r", "factory": factory, "model": "m"})
+    assert link_of(started) == f"https://adf.azure.com/en/monitoring/pipelineruns/r?factory={factory}"
+    elsewhere = WORKSPACE.removesuffix("w") + "other"
+    deployed = event(type="Inturn.ModelDeployed", data={"workspace": elsewhere, "endpointName": "e"})
+    assert link_of(deployed) == f"https://ml.azure.com/endpoints/realtime/e/detail?wsid={elsewhere}"
+
+
+def test_nobody_else_chooses_where_a_link_leads(event):
+    other = WORKSPACE.removesuffix("w") + "other"
+    said = event(data={"workspace": other, "factory": STORAGE, "runId": "r"})
+    assert link_of(said) == f"https://ml.azure.com/runs/r?wsid={WORKSPACE}"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ is read once more for it, which counts against the hub's limits. What processors
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from consumer.processor_settings import ProcessorSettings
 from consumer.settings import EventHubSource, Settings
 
@@ -32,6 +34,14 @@ def settings_of(settings: Settings, group: str | None) -> Settings | None:
         if group.casefold() == (name or group_name(told)).casefold():
             return told
     return None
+
+
+def unheard(settings: Settings) -> Iterator[ProcessorSettings]:
+    """Processors that wait for what is emitted in a group where nobody else is and nothing is expected."""
+    groups = groups_of(settings)
+    for told in groups.values():
+        if len(groups) > 1 and len(told.processors) == 1 and not told.expect:
+            yield from (each for each in told.processors if each.internal_types)
 
 
 def group_name(settings: Settings) -> str:

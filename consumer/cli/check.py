@@ -18,7 +18,7 @@ from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
 from consumer.composition import catalogue_of, running_processor
 from consumer.config_file import load_settings
-from consumer.consumer_groups import groups_of
+from consumer.consumer_groups import groups_of, unheard
 from consumer.core.admission import TypeFilter
 from consumer.errors import CorruptState, TemporaryError
 from consumer.events import PartitionId
@@ -93,9 +93,14 @@ def _surprises(settings: Settings) -> Iterator[str]:
     if settings.admission.types is not None:
         for each in settings.processors:
             admitted = TypeFilter(settings.admission.types)
-            unseen = [kind for kind in each.types if kind[-1] != "*" and kind.casefold() not in admitted]
+            unseen = [kind for kind in each.hub_types if kind[-1] != "*" and kind.casefold() not in admitted]
             if unseen:
                 yield f"processor {each.name} waits for {', '.join(unseen)}: admission.types leaves it out."
+    for each in unheard(settings):
+        yield (
+            f"processor {each.name} waits for {', '.join(each.internal_types)}: what is emitted stays in its "
+            "consumer group, where nobody else is and nothing is expected."
+        )
     source = settings.source
     if (
         isinstance(source, EventHubSource)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from consumer.consumer_groups import group_name, groups_of, settings_of
+from consumer.consumer_groups import group_name, groups_of, settings_of, unheard
 from consumer.settings import Settings
 
 HUB = "Endpoint=sb://contoso.servicebus.windows.net/;SharedAccessKeyName=r;SharedAccessKey=Zm9v"
@@ -116,3 +116,19 @@ def test_files_are_read_once_for_all_processors(tmp_path):
     )
     assert at == ("processors", 0, "consumer_group")
     assert "eventhub" in message
+
+
+MODELS, NEWS = "Microsoft.MachineLearningServices.ModelRegistered", "Inturn.ModelDeployed"
+
+
+@pytest.mark.parametrize(
+    ("processors", "names"),
+    [
+        ([{"types": [MODELS]}, {"types": [NEWS]}], []),
+        ([{"types": [MODELS]}, {"types": [NEWS], "consumer_group": "mail"}], ["p1"]),
+        ([{"types": [MODELS], "consumer_group": "deploy"}, {"types": [NEWS]}], ["p1"]),
+        ([{}, *({"types": [each], "consumer_group": "models"} for each in (MODELS, NEWS))], []),
+    ],
+)
+def test_who_waits_for_what_is_emitted_in_another_group_waits_in_vain(processors, names):
+    assert [each.name for each in unheard(settings(*processors))] == names

@@ -13,6 +13,7 @@ from consumer.config_findings import findings_of
 from consumer.config_yaml import Document, Flaw, Place, SyntaxFlaw, Way
 from consumer.connection_settings import Connection
 from consumer.errors import ConfigurationError, ProcessorSettingsError
+from consumer.filter_settings import FilterSettings
 from consumer.misfits import misfits_of
 from consumer.processor_loading import find_processor
 from consumer.settings import Settings
@@ -155,13 +156,18 @@ def _secret_findings(settings: Settings, data: dict[str, Any]) -> Iterator[tuple
 
 
 def _filter_findings(settings: Settings) -> Iterator[tuple[Way, str]]:
-    for index, processor in enumerate(settings.processors):
-        if processor.filter is not None and processor.filter.arm_file is not None:
+    filters: dict[Way, FilterSettings | None] = {
+        ("processors", index): each.filter for index, each in enumerate(settings.processors)
+    }
+    for index, rule in enumerate(settings.expect):
+        filters["expect", index, "after"] = rule.after.filter
+        filters["expect", index, "expect"] = rule.expect.filter
+    for way, each in filters.items():
+        if each is not None and each.arm_file is not None:
             try:
-                processor.filter.canonical()
+                each.canonical()
             except ConfigurationError as error:
-                way = ("processors", index, "filter", "arm_file")
-                yield from ((way, finding) for finding in error.findings)
+                yield from (((*way, "filter", "arm_file"), finding) for finding in error.findings)
 
 
 def resolve_paths(model: Model, folder: Path) -> Model:

@@ -255,6 +255,17 @@ def test_a_file_is_looked_for_beside_the_configuration_and_checked_with_it(tmp_p
     assert processor.filter.canonical().filter() == MEANT
 
 
+def test_a_file_of_a_rule_is_checked_too(tmp_path: Path) -> None:
+    file = tmp_path / "inturn.yaml"
+    head, _, _ = CONFIGURATION.partition("  - name")
+    sides = "after: {types: [A], key: '{subject}'}, expect: {types: [B], key: '{subject}', filter: {arm_file: s.json}}"
+    rule = f"expect: [{{name: r, within_min: 1, {sides}}}]"
+    file.write_text(f"{head}  - {{name: one, type: console}}\n{rule}\n")
+
+    with pytest.raises(ConfigurationError, match=r"expect\[0\]\.expect\.filter\.arm_file: .*No such file"):
+        load_settings(file, {})
+
+
 def test_the_schema_wants_one_operator_too() -> None:
     schema = FilterSettings.model_json_schema()["$defs"]["ConditionSettings"]
 

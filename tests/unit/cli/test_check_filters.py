@@ -18,13 +18,15 @@ ENDED = "Microsoft.MachineLearningServices.RunCompleted"
 CREATE = "az eventgrid event-subscription create"
 
 
-def checked(folder: Path, *processors: dict[str, Any]) -> tuple[int, list[str]]:
+def checked(folder: Path, *processors: dict[str, Any], **settings: Any) -> tuple[int, list[str]]:
     """The exit code, and the lines about filters."""
     file = folder / "inturn.yaml"
     named = [{"name": f"p{index}", "type": "console", **each} for index, each in enumerate(processors)]
     topics = ["/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"]
     source = {"type": "file", "paths": ["events.jsonl"]}
-    file.write_text(yaml.safe_dump({"source": source, "admission": {"topics": topics}, "processors": named}))
+    file.write_text(
+        yaml.safe_dump({"source": source, "admission": {"topics": topics}, "processors": named, **settings})
+    )
     result = CliRunner().invoke(app, ["check", "--config", str(file)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, [
@@ -122,6 +124,25 @@ def test_event_grid_is_told_nothing_of_what_processors_emit(tmp_path):
     by_tag = {"advanced_filters": [{"key": "eventTime", "is_not_null": True}]}
 
     assert checked(tmp_path, {"types": ["Inturn.ModelDeployed"], "filter": by_tag}) == (0, [])
+
+
+def test_what_rules_wait_for_is_not_kept_back(tmp_path):
+    rule = {
+        "name": "deployed",
+        "after": {"types": [MADE], "key": "{subject}", "filter": {"subject_begins_with": "models/a"}},
+        "expect": {"types": [ENDED], "key": "{subject}"},
+        "within_min": 5,
+    }
+    only = {"types": [MADE], "filter": {"subject_begins_with": "models/abc"}}
+
+    code, lines = checked(tmp_path, only, expect=[rule])
+
+    assert code == 0
+    assert lines == [
+        f"filter of p0: {CREATE} --included-event-types {MADE} --subject-begins-with models/abc",
+        f"filter of after in the rule deployed: {CREATE} --included-event-types {MADE} --subject-begins-with models/a",
+        f"to receive less, have Event Grid filter for all of them: {CREATE} --included-event-types {MADE} {ENDED}",
+    ]
 
 
 def test_without_filters_nothing_is_said_of_them(tmp_path):

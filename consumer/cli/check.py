@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.check_filters import describe_filter, describe_union, filter_findings
+from consumer.cli.check_filters import describe_filters, filter_findings
 from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
@@ -73,8 +73,7 @@ def _describe(settings: Settings) -> Iterator[str]:
         running_processor(each, "check")  # a processor that cannot be made is an error of the configuration
         own = "" if each.consumer_group is None else f", consumer group {each.consumer_group}"
         yield f"processor {each.name}: {each.type}, {each.delivery}, {_types(each.types)}{own}"
-        yield from describe_filter(each)
-    yield from describe_union(settings)
+    yield from describe_filters(settings)
     for event_type in settings.admitted_types or ():
         if not event_type.endswith("*"):
             yield f"order of {event_type}: {catalogue.family(event_type.casefold()).name}"

@@ -12,6 +12,7 @@ some recipients are refused the others get the mail, and an error is logged that
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -64,7 +65,8 @@ class Email:
         letters = [Letter(event, key, context.processor) for event, key in self._told.left(events, keys)]
         for letter in letters:
             # What is wrong with one event must show before it shares a mail with others.
-            self._writer.write([letter])
+            self._writer.check(letter)
+            await asyncio.sleep(0)  # others have their turn: a chunk may be large
         try:
             await self._tell(letters)
         except Reject:

@@ -65,6 +65,14 @@ class Writer:
             )
         )
 
+    def check(self, letter: Letter) -> None:
+        """Raise what writing would raise for this event."""
+        slots = self._slots(letter)
+        self._subject.render(letter.event, slots, Escape.HEADER)
+        self._body.render(letter.event, slots, Escape.TEXT)
+        if self._html is not None:
+            self._html.render(letter.event, slots, Escape.HTML)
+
     def write(self, letters: Sequence[Letter]) -> Mail:
         """One mail on all of them: the first in full, the others with a line each.
 

@@ -252,15 +252,20 @@ async def test_what_is_more_than_a_mail_tells_in_full_has_a_line_each(
     assert len(mail_server.keys) == 5
 
 
+def gathered(email) -> int:
+    """How many lanes wait for the mail that is open."""
+    return len(email._gathering._open.members) if email._gathering._open else 0
+
+
 async def test_when_the_leader_is_cut_off_the_others_mail_still_goes(
-    mail_server, make_email, handle, failed_run
+    mail_server, make_email, handle, failed_run, until
 ):
-    email = await make_email(group_s=0.05)
+    email = await make_email(group_s=1)
     async with asyncio.TaskGroup() as lanes:
         leader = lanes.create_task(handle(email, [failed_run(1)]))
-        await asyncio.sleep(0)
+        await until(lambda: gathered(email) == 1)
         lanes.create_task(handle(email, [failed_run(2)]))
-        await asyncio.sleep(0)
+        await until(lambda: gathered(email) == 2)
         leader.cancel()
     assert mail_server.keys == ["key-id-2"]
     await handle(email, [failed_run(1)], attempt=2)
@@ -278,10 +283,10 @@ async def test_a_leader_that_is_cut_off_while_the_mail_goes_leaves_it_to_the_nex
         await go_on.wait()
 
     mail_server.before_answering = hang
-    email = await make_email(group_s=0.02)
+    email = await make_email(group_s=3_600, group_max=2)
     async with asyncio.TaskGroup() as lanes:
         leader = lanes.create_task(handle(email, [failed_run(1)]))
-        await asyncio.sleep(0)
+        await until(lambda: gathered(email) == 1)
         follower = lanes.create_task(handle(email, [failed_run(2)]))
         await reached.wait()
         leader.cancel()

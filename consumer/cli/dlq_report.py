@@ -113,6 +113,8 @@ def print_redrive(console: Console, redrive: Redrive, *, is_dry: bool) -> None:
         f"{count:,} letters of {name}, which is not configured, stay."
         for name, count in report.unknown.items()
     ]
+    if not is_dry and any(tally.failed for tally in report.by_processor.values()):
+        lines.append("`inturn dlq list` says why letters failed again.")
     if report.refused:
         lines.append(
             f"{report.refused:,} letters are no event that anybody wants by today's rules: they stay."

@@ -217,7 +217,7 @@ class Redrive:
                     await self._hold_back(line, 1)
                     return
                 found = has_run = True
-            if not found:
+            if not found or not self._store.is_indexed:  # then nobody parks, and to look again is dear
                 break
         if has_run and self._processors[line.processor].plan.parks:
             self._parking[line] = None

@@ -63,7 +63,8 @@ class HubSender:
                     await within(SEND_TIMEOUT_S, lambda key=key, group=group: self._send_group(key, group))  # type: ignore[misc]
                 except (EventHubError, AzureError, OSError, TimeoutError, ValueError) as error:
                     await self._give_up()
-                    raise explain(error, self._settings, self._address) from error
+                    said = str(explain(error, self._settings, self._address))
+                    raise SourceUnavailable(said.replace("Data Receiver", "Data Sender")) from error
                 except BaseException:
                     await self._give_up()
                     raise

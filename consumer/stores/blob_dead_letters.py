@@ -85,7 +85,8 @@ class BlobDeadLetters:
         remaining = limit
         while remaining > 0:
             # A name may turn out not to be meant once its letter is read; then others have to follow.
-            page = await self._oldest(meant, after, _PAGE_NAMES if meant.asks_names else remaining)
+            count = _PAGE_NAMES if meant.asks_names else min(remaining, _PAGE_NAMES)
+            page = await self._oldest(meant, after, count)
             for start in range(0, len(page), _REQUESTS_AT_ONCE_MAX):
                 names = [name for _, name in page[start : start + _REQUESTS_AT_ONCE_MAX]]
                 for letter in await self._all(names, self._read):
@@ -94,7 +95,7 @@ class BlobDeadLetters:
                         yield letter
                 if remaining <= 0:
                     return
-            if not page:
+            if len(page) < count:
                 return
             after = page[-1]
 
@@ -176,8 +177,7 @@ class BlobDeadLetters:
         return answers
 
     async def _oldest(self, where: LetterFilter, after: tuple[str, str], count: int) -> list[tuple[str, str]]:
-        """Age and name of the oldest letters behind `after` that may be meant, `_PAGE_NAMES` at most."""
-        count = min(count, _PAGE_NAMES)
+        """Age and name of the oldest letters behind `after` that may be meant."""
         found: list[tuple[str, str]] = []
         async for place in self._listed(where):
             if place > after:

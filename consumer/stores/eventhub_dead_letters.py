@@ -78,6 +78,8 @@ class EventHubDeadLetters:
         self._read_to: dict[str, int] = {}
         self._assemblers: dict[str, Assembler] = {}
         self._reading = asyncio.Lock()
+        self._begun = 0
+        """How often the hub was looked at."""
         self._readers = asyncio.Semaphore(_READERS_MAX)
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
@@ -86,7 +88,7 @@ class EventHubDeadLetters:
 
     async def replace(self, letter: DeadLetter) -> bool:
         """Send a letter anew that is there."""
-        await self._refresh()
+        await self._know([letter])
         if not await self._mirror.replace(letter):
             return False
         await self._send(Do.REPLACE, [letter])
@@ -107,7 +109,7 @@ class EventHubDeadLetters:
 
     async def remove(self, letters: Sequence[DeadLetter]) -> int:
         """Have letters counted as gone; gives how many were there."""
-        await self._refresh()
+        await self._know(letters)
         await self._send(Do.REMOVE, letters)
         return await self._mirror.remove(letters)
 
@@ -140,9 +142,20 @@ class EventHubDeadLetters:
             with _named():
                 await self._sender.send([each for letter in letters for each in messages_of(do, letter)])
 
+    async def _know(self, letters: Sequence[DeadLetter]) -> None:
+        """Read what is new, unless all of some letters were read already."""
+        for letter in letters:
+            if not await self._mirror.count(LetterFilter(key=letter.key)):
+                await self._refresh()
+                return
+
     async def _refresh(self) -> None:
-        """Read what is new, to the newest message there is now."""
+        """Read what is new, to the newest message of now; those who wait share the next reading."""
+        begun = self._begun
         async with self._reading:
+            if self._begun > begun:
+                return
+            self._begun += 1
             with _named():
                 extents = await self._log.extents()
                 async with asyncio.TaskGroup() as tasks:

@@ -50,6 +50,8 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """Events that processors and rules emitted and that somebody is not done with."""
     internal_outcomes: dict[str, int] = msgspec.field(default_factory=dict)
     """emitted, unwanted (nobody names the type), and by outcome."""
+    expectations: dict[str, int] = msgspec.field(default_factory=dict)
+    """pending, met, missed and unwatched (there was no room), over all rules; empty: there are none."""
     receive: str = ""
     """How its events are received: fast or sdk; empty with a source that has one way only."""
     worker: str = ""

@@ -208,6 +208,16 @@ class Expectations:
         """By the name of the rule."""
         return {watched.rule.name: watched.counts for watched in self._rules}
 
+    def summary(self) -> dict[str, int]:
+        """pending, met, missed and unwatched, over all rules."""
+        counts = [watched.counts for watched in self._rules]
+        return {
+            "pending": self.pending,
+            "met": sum([each.met for each in counts]),
+            "missed": sum([each.missed for each in counts]),
+            "unwatched": sum([each.unwatched for each in counts]),
+        }
+
     def dump(self) -> list[KeptRule]:
         """For a snapshot."""
         return [

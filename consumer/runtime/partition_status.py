@@ -49,6 +49,7 @@ def status_of(runner: PartitionRunner, now_s: float) -> PartitionStatus:
         epoch=pipeline.epoch,
         internal=len(pipeline.internal),
         internal_outcomes=dict(pipeline.internal.counts),
+        expectations={} if pipeline.expectations is None else pipeline.expectations.summary(),
     )
 
 

@@ -8,54 +8,11 @@ that all of it can be joined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable
 
 from consumer.events import OrderedBy, Outcome, Reason
 from consumer.status import EngineStatus, PartitionStatus, ProcessorStatus
-
-S = TypeVar("S")
-
-
-class Kind(StrEnum):
-    """What Prometheus may do with a metric's numbers."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-class Metric(NamedTuple, Generic[S]):
-    """One metric, read from a status of type `S`."""
-
-    name: str
-    """As it is exposed, with ``_total`` for a counter."""
-    kind: Kind
-    labels: tuple[str, ...]
-    help: str
-    """What it means, and what to do when it is not as it should be."""
-    read: Callable[[S], float | None]
-    """None leaves the sample out: the number is not known."""
-
-
-class Breakdown(NamedTuple, Generic[S]):
-    """A counter that is split by a closed list of label values."""
-
-    name: str
-    labels: tuple[str, ...]
-    help: str
-    read: Callable[[S], Mapping[str, int]]
-    values: Mapping[str, tuple[str, ...]]
-    """From the status's key to label values. Keys that are not here are counted under `other`."""
-    other: tuple[str, ...]
-
-    def split(self, status: S) -> dict[tuple[str, ...], float]:
-        """Counts by label values. Every value is there from the start: a rate needs a zero to rise from."""
-        counts: dict[tuple[str, ...], float] = dict.fromkeys((*self.values.values(), self.other), 0)
-        for key, count in self.read(status).items():
-            counts[self.values.get(key, self.other)] += count
-        return counts
+from consumer.telemetry.metric_kinds import Breakdown, Kind, Metric
 
 
 def _partition(
@@ -210,6 +167,48 @@ PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
         "Held events that a limit let go before the reorder window had passed. Order may suffer: raise the "
         "limits under `sequence`, or shorten the window.",
         lambda p: p.released_early,
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_internal_events",
+        "Events that processors and rules emitted and that somebody is not done with. At its limit the "
+        "partition is paused: a processor that names them is slow or failing.",
+        lambda p: p.internal,
+    ),
+    _partition(
+        "inturn_internal_emitted_total",
+        "Events that processors and rules emitted.",
+        lambda p: p.internal_outcomes.get("emitted", 0),
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_internal_unwanted_total",
+        "Emitted events that no processor names among its `types`: nobody was told of them.",
+        lambda p: p.internal_outcomes.get("unwanted", 0),
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_expectations_pending",
+        "Events after which a rule still waits for another. At its limit further ones are not watched.",
+        lambda p: p.expectations.get("pending", 0),
+    ),
+    _partition(
+        "inturn_expectations_met_total",
+        "Events that were followed by what a rule expects.",
+        lambda p: p.expectations.get("met", 0),
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_expectations_missed_total",
+        "Events that were not followed in time by what a rule expects. If all are missed, look for events of "
+        "one key on different partitions.",
+        lambda p: p.expectations.get("missed", 0),
+        Kind.COUNTER,
+    ),
+    _partition(
+        "inturn_expectations_unwatched_total",
+        "Events that came when a rule's `pending_max` was reached: nobody is told if nothing follows them.",
+        lambda p: p.expectations.get("unwatched", 0),
         Kind.COUNTER,
     ),
 )

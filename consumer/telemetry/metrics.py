@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from consumer.status import EngineStatus, PartitionStatus
 from consumer.telemetry import metric_definitions as definitions
 from consumer.telemetry.durations import AttemptOutcome, Durations, ProcessDurations
-from consumer.telemetry.metric_definitions import Kind
+from consumer.telemetry.metric_kinds import Kind
 from consumer.telemetry.totals import Counts, FoldedTotals
 from consumer.telemetry.worker_metrics import WORKER_METRICS
 

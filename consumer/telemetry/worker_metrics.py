@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from consumer.status import WorkerStatus
-from consumer.telemetry.metric_definitions import Kind, Metric
+from consumer.telemetry.metric_kinds import Kind, Metric
 
 
 def _worker(

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from consumer.events import Outcome, Reason
 from consumer.telemetry import metric_definitions as definitions
 from consumer.telemetry.durations import AttemptOutcome, ProcessDurations
+from consumer.telemetry.metric_kinds import Kind
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.totals import FoldedTotals
 
@@ -61,7 +62,7 @@ def test_every_defined_metric_is_exposed_and_says_what_to_do(engine_status):
 
 def test_only_counters_end_in_total():
     for metric in DEFINED:
-        assert metric.name.endswith("_total") == (metric.kind is definitions.Kind.COUNTER), metric.name
+        assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
 
 
 def test_every_outcome_and_reason_has_a_series_from_the_start(engine_status):

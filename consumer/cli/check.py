@@ -128,7 +128,8 @@ async def _look(settings: Settings) -> tuple[list[str], ExitCode]:
             findings.append(str(error))
             code = ExitCode.TEMPORARY
         try:
-            typer.echo(f"dead letters: {await letters.count()}")
+            await letters.probe()
+            typer.echo(f"dead letters: {await letters.count() if letters.is_indexed else 'reached'}")
         except (TemporaryError, CorruptState) as error:
             findings.append(str(error))
             code = ExitCode.TEMPORARY

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 import uuid
 
 import orjson
 import pytest
+from azure.core.credentials import AccessToken
 from azure.eventhub.extensions.checkpointstoreblobaio._vendor.storage.blob.aio import (
     BlobClient,
     ContainerClient,
@@ -213,6 +215,28 @@ async def test_a_wrong_key_keeps_it_from_opening_and_is_not_told(azurite, place,
     with pytest.raises(StoreUnavailable, match="access is refused") as raised:
         await make_archive(blob={"connection_string": wrong})
     assert "d3Jvbmc" not in str(raised.value)
+
+
+async def test_an_identity_is_asked_for_a_token_and_let_go(place, make_archive, monkeypatch):
+    asked, closed = [], []
+
+    class Identity:
+        async def get_token(self, *scopes, **_):
+            asked.extend(scopes)
+            return AccessToken("a token", int(time.time()) + 3_600)
+
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            closed.append(True)
+
+    monkeypatch.setattr(archive_blobs, "credential_of", lambda *_: Identity())
+    monkeypatch.setitem(archive_blobs._OPTIONS, "retry_total", 0)
+    with pytest.raises(StoreUnavailable, match="no answer"):
+        await make_archive(blob={"connection_string": None, "account_url": "https://127.0.0.1:1/a"})
+    assert set(asked) == {"https://storage.azure.com/.default"}
+    assert closed
 
 
 async def test_what_is_no_connection_string_keeps_it_from_opening(make_archive):

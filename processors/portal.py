@@ -42,7 +42,8 @@ class Resource(NamedTuple):
     def path(self) -> str:
         """The id, every part escaped for a URL."""
         group = f"/subscriptions/{_quoted(self.subscription)}/resourcegroups/{_quoted(self.group)}"
-        return f"{group}/providers/{self.provider}/{self.kind}/{_quoted(self.name)}" if self.name else group
+        named = "/".join(map(_quoted, (self.provider, self.kind, self.name)))
+        return f"{group}/providers/{named}" if self.name else group
 
 
 def resource_of(topic: str) -> Resource:

@@ -132,6 +132,10 @@ def test_nobody_else_chooses_where_a_link_leads(event):
     ("topic", "link"),
     [
         (STORAGE, f"https://portal.azure.com/#resource{STORAGE}"),
+        (
+            "/subscriptions/s/resourceGroups/g#x/providers/A?b=1/c&d/..",
+            "https://portal.azure.com/#resource/subscriptions/s/resourcegroups/g%23x/providers/A%3Fb%3D1/c%26d/",
+        ),
         ("/subscriptions/s/resourceGroups/g", ""),
         ("https://evil.example/subscriptions/s", ""),
         ("javascript:alert(1)", ""),

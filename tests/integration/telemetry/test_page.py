@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from consumer.status import EngineStatus, WorkerStatus
@@ -94,6 +95,27 @@ async def test_a_browser_shows_the_workers_where_there_are_several(
     for shown in (">4711<", "signal SIGKILL", ">waiting<", "exit code 70", "81 MB"):
         assert shown in page, shown
     assert '<section id="several">' in page
+
+
+async def test_a_browser_shows_breakers_and_consumer_groups_of_their_own(
+    browser, engine_status: Callable[..., EngineStatus], tmp_path
+):
+    (processor,) = engine_status().processors
+    several = [
+        msgspec.structs.replace(processor, breaker="closed"),
+        msgspec.structs.replace(processor, name="mail", breaker="half_open", group="audit"),
+    ]
+    page = await page_of(engine_status(processors=several), browser, tmp_path)
+
+    for shown in (
+        ">consumer group<",
+        ">shared<",
+        ">audit<",
+        ">half open<",
+        ">closed<",
+        "Breakers open: mail",
+    ):
+        assert shown in page, shown
 
 
 async def test_a_browser_shows_why_inturn_is_not_ready_and_runs_nothing_that_a_name_smuggles_in(

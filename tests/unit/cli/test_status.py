@@ -159,3 +159,11 @@ def test_several_workers_are_listed_and_every_partition_says_whose_it_is(engine_
         assert word in shown
     assert "worker " not in text_of(engine_status())
     assert "No worker owns a partition now." in text_of(engine_status(workers=workers, partitions=[]))
+
+
+def test_an_open_breaker_and_a_consumer_group_of_its_own_are_said(engine_status):
+    (processor,) = engine_status().processors
+    changed = msgspec.structs.replace(processor, breaker="half_open", group="audit")
+    text = text_of(engine_status(processors=[changed]))
+    assert "log in audit" in text
+    assert "breaker of log: half open; its events wait" in text

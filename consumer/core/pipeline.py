@@ -136,6 +136,15 @@ class Pipeline:
         """Whether anything is dispatched or on its way to the dead letters."""
         return self._outbox.has_work
 
+    @property
+    def due_ms(self) -> int | None:
+        """The watermark at which something held is released, or something expected is missed."""
+        held_ms = self.sequencer.next_due_ms()
+        if self.expectations is None:
+            return held_ms
+        missed_ms = self.expectations.next_due_ms()
+        return min([at_ms for at_ms in (held_ms, missed_ms) if at_ms is not None], default=None)
+
     def snapshot(self) -> Snapshot:
         """The state as it is now."""
         acks = self._acks.dump(self._flights.events())
@@ -372,9 +381,8 @@ class Pipeline:
         )
 
     def _next_wake_ms(self) -> int | None:
-        store_ms = self._storing.due_ms
+        store_ms, due_ms = self._storing.due_ms, self.due_ms
         times = [] if store_ms is None else [store_ms]
-        due_ms = self.sequencer.next_due_ms()
-        missed_ms = None if self.expectations is None else self.expectations.next_due_ms()
-        times += [at_ms + self.policy.idle_margin_ms for at_ms in (due_ms, missed_ms) if at_ms is not None]
+        if due_ms is not None:
+            times.append(due_ms + self.policy.idle_margin_ms)
         return min(times, default=None)

@@ -28,10 +28,16 @@ class Watermark:
         """Note that something arrived at a local time, or could not have arrived before it."""
         self._last_arrival_ms = now_ms
 
+    def known_empty(self, now_ms: int) -> None:
+        """Note that the hub has said that we have everything: there is no backlog to wait for."""
+        if self._last_arrival_ms is None:
+            self._last_arrival_ms = now_ms
+
     def follow_clock(self, now_ms: int) -> bool:
         """Let the watermark follow the local clock if the partition is idle; tell whether it moved.
 
-        Before the first arrival there may be a backlog: that nothing has come yet does not mean idle.
+        Before the first arrival there may be a backlog: that nothing has come yet does not mean idle, unless
+        the hub has said so.
         """
         if self.time_ms is None or self._last_arrival_ms is None:
             return False

@@ -23,7 +23,7 @@ class Idleness:
         self._margin_ms = pipeline.policy.idle_margin_ms
         self._looked_ms = now_ms
         self.waits_for_proof = False
-        """Something would be released if the hub were known to have no more: look again soon."""
+        """Something would be released, or missed, if the hub were known to have no more: look again soon."""
 
     def is_proved(self, newest: int | None, now_ms: int, meant_to_wait_s: float) -> bool:
         """Whether we have everything that was enqueued half a margin ago; if that is not known, ask.
@@ -41,7 +41,9 @@ class Idleness:
             return False
         asked_ms = self._reading.asked_ms()
         is_proved = asked_ms is None or now_ms - asked_ms <= max(self._margin_ms / 2, _PROOF_LASTS_MIN_MS)
-        due_ms = self._pipeline.sequencer.next_due_ms()
+        if is_proved and asked_ms is not None and newest is not None:
+            self._pipeline.watermark.known_empty(now_ms)
+        due_ms = self._pipeline.due_ms
         self.waits_for_proof = not is_proved and due_ms is not None and due_ms + self._margin_ms <= now_ms
         if self.waits_for_proof:
             self._reading.ask()

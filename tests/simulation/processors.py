@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from property.oracle import TYPES, Wish
 from simulation.audit import Audit
 from simulation.records import Effect, Place
+from simulation.telling import DONE, EMITTER
 
 from consumer.core.flights import Delivery, ProcessorPlan
 from consumer.core.retry import RetryPolicy
@@ -103,6 +104,8 @@ class Receiver:
             self.audit.held_up(self.index)
             await asyncio.sleep(self.chance.random() * 4)
             self.audit.held_up(self.index)
+        if name == EMITTER:
+            context.emit(DONE, event.subject, {"of": event.id}, cause=event)
         done.append(
             self.audit.effect(
                 self.index, place, stale=event.stale, key=context.key_of(event), began_s=began_s

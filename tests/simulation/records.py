@@ -74,6 +74,7 @@ class Tally:
     letters: int = 0
     parked: int = 0
     redriven: int = 0
+    told: int = 0
     saves: int = 0
     lives: int = 0
     events: int = 0

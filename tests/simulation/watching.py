@@ -50,7 +50,7 @@ def watching(audit: Audit, loop: SimLoop, limits: Limits) -> Iterator[None]:
                     self._asked += 1
                     if self._asked % _LOOK_EVERY == 1:
                         audit.check_counts(life, self, effect.snapshot)
-            working = self.in_flight - self.sequencer.held - self._released.waiting
+            working = self.in_flight - len(self.internal) - self.sequencer.held - self._released.waiting
             if working > limits.in_flight_max + limits.slack:
                 audit.complain("limit", f"{working} events in flight")
             return effects

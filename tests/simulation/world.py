@@ -18,6 +18,7 @@ from simulation.processors import KINDS, Moods, make_processors
 from simulation.records import Tally, Violation
 from simulation.servers import SimCheckpoints, SimDeadLetters, Weather, Wire
 from simulation.source import Hub, Ownership, Record, SimSource
+from simulation.telling import RULE, Telling, listener_of
 from simulation.trace import ADMITTED, EPOCH_MS, WINDOW_MS, PartitionTrace, Shape, judge, make_trace
 from simulation.watching import Limits, watching
 
@@ -35,6 +36,8 @@ _LOOK_S = 6.0
 """How long the last replica looks for something to do."""
 _IN_FLIGHT_MAX = 80
 _MARGIN_MS = 5_000
+_MISSED_AFTER_S = 15.0
+"""When all has been missed that is missed at all: the deadline, the margin, and a look at the clock."""
 
 
 class Setup(NamedTuple):
@@ -120,6 +123,7 @@ class World:
         self.store = SimCheckpoints(Wire(self.loop, self.chance, self.store_weather), self.audit)
         self.letters = SimDeadLetters(Wire(self.loop, self.chance, self.letters_weather), self.audit)
         self.audit.is_put_aside = self.letters.has
+        self.telling = Telling(self.audit, self.trace)
         if self.setup.parks:
             self.moods.refused = 0.03
             self.audit.parking = frozenset(kind.name for kind in KINDS if not kind.blocks)
@@ -142,6 +146,7 @@ class World:
         clock = SimClock(self.loop, skew_ms, chance)
         source = SimSource(self.loop, self.hub, self.ownership, replica.name, chance, clock)
         processors = make_processors(self.moods, self.audit, chance, clock)
+        processors.append(listener_of(self.telling, chance))
         parts = EngineParts(
             source=source,
             checkpoints=self.store,
@@ -153,6 +158,7 @@ class World:
                 SequencerLimits(WINDOW_MS),
                 idle_margin_ms=_MARGIN_MS,
                 in_flight_max=_IN_FLIGHT_MAX,
+                rules=(RULE,),
                 owner=name,
             ),
             name_partition=lambda partition: PartitionId("simulation", "hub", "group", partition),
@@ -236,10 +242,12 @@ class World:
         await self.nemesis.rage()
         self.calm()
         await self._drained()
+        await asyncio.sleep(_MISSED_AFTER_S)
         self.is_stopping = True
         for replica in self.replicas:
             await self.stop(replica)
         await self._nothing_repeats()
+        self.telling.finish()
         self.audit.finish({name: len(trace.messages) - 1 for name, trace in self.trace.items()})
 
     def calm(self) -> None:

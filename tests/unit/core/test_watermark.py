@@ -52,3 +52,13 @@ def test_a_clock_that_is_behind_changes_nothing() -> None:
 
     assert not watermark.follow_clock(500)
     assert watermark.time_ms == 10**6
+
+
+def test_a_partition_of_which_the_hub_says_that_nothing_is_left_is_idle_from_then_on() -> None:
+    watermark = Watermark(5, 100)
+    watermark.known_empty(200)
+
+    assert not watermark.follow_clock(204)
+    assert watermark.follow_clock(205)
+    watermark.known_empty(300)
+    assert watermark.follow_clock(301), "the silence began before"

@@ -48,7 +48,7 @@ processors:
     #     - {key: data.modelTags.stage, string_in: [production]}
     # No more than so many events in so many seconds; what is beyond that waits.
     # rate: {events: 50, per_s: 1}
-    # A consumer group of its own: it may hang for ever and hold up nobody, and begin elsewhere than the others.
+    # A consumer group of its own: it may hang and hold up nobody, and begin elsewhere than the others.
     # consumer_group: inturn-archive
     # from: earliest
     with:

@@ -60,7 +60,7 @@ def test_a_wrong_configuration_is_explained_without_a_traceback_and_ends_with_78
     assert shown.stdout == ""
     assert shown.stderr.splitlines() == [
         "inturn.yaml:1:1: processors: is missing",
-        "inturn.yaml:1:16: source.type: should be one of 'eventhub', 'file'; did you mean file?",
+        "inturn.yaml:1:16: source.type: should be one of 'eventhub', 'kafka', 'file'; did you mean file?",
     ]
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from consumer import settings as configured
@@ -221,10 +222,8 @@ async def open_eventhub(
 
 @asynccontextmanager
 async def _open_kafka(source: KafkaSource, keying: Keying | None) -> AsyncIterator[tuple[Source, Origin]]:
-    try:
-        from consumer.sources.faust import FaustSource  # noqa: PLC0415 - an extra, and half a second
-    except ImportError as error:
-        raise ConfigurationError("source.type kafka needs Faust: pip install 'inturn[faust]'") from error
+    _require_faust()
+    from consumer.sources.faust import FaustSource  # noqa: PLC0415 - half a second
 
     assert keying is not None
     async with AsyncExitStack() as stack:
@@ -242,11 +241,24 @@ async def _open_kafka(source: KafkaSource, keying: Keying | None) -> AsyncIterat
             lambda: reader.trouble,
             stored=reader.stored,
         )
-        namespace = source.bootstrap.split(",")[0]
         yield (
             reader,
-            Origin(namespace, source.read_topic, source.group, description, knows, [reader.collector]),
+            Origin(
+                _broker_of(source), source.read_topic, source.group, description, knows, [reader.collector]
+            ),
         )
+
+
+def _require_faust() -> None:
+    try:
+        import_module("consumer.sources.faust_app")
+    except ImportError as error:
+        raise ConfigurationError("source.type kafka needs Faust: pip install 'inturn[faust]'") from error
+
+
+def _broker_of(source: KafkaSource) -> str:
+    """The namespace under which stores file the partitions: the first broker."""
+    return source.bootstrap.split(",", 1)[0]
 
 
 async def faust_settings(source: KafkaSource, stack: AsyncExitStack, margin_s: float = 5.0) -> FaustSettings:
@@ -279,9 +291,15 @@ async def open_log(
     The origin names the configured group all the same. Raises `ConfigurationError`.
     """
     if isinstance(source, KafkaSource):
-        raise ConfigurationError(
-            "A Kafka topic cannot be replayed or rewound: no reader beside the group yet."
-        )
+        _require_faust()
+        from consumer.sources.faust_log import KafkaLog  # noqa: PLC0415
+
+        async with AsyncExitStack() as stack:
+            topics = KafkaLog(await faust_settings(source, stack))
+            stack.push_async_callback(topics.close)
+            description = f"topic {source.read_topic} at {source.bootstrap}"
+            yield topics, Origin(_broker_of(source), source.read_topic, source.group, description)
+        return
     if isinstance(source, configured.FileSource):
         from consumer.sources.file_log import FileLog  # noqa: PLC0415
 

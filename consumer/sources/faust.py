@@ -208,7 +208,9 @@ class FaustSource:
                 board.fail(SourceUnavailable(f"A rebalance has not ended after {now_s - calm_s:.0f} s."))
             for partition, reader in board.readers.items():
                 newest, following = reader.newest, reader.next_offset
-                if newest is None or following is None or following > newest or reader.is_held_up:
+                if following is None and isinstance(reader, Feed):  # it may wait for the store
+                    reader.moved_s = now_s
+                if reader.is_held_up or (newest is not None and following is not None and following > newest):
                     reader.moved_s = now_s
                 elif now_s - reader.moved_s > self._settings.stall_after_s:
                     board.fail(

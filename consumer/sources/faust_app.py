@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from unittest import mock
 
+from aiokafka.errors import KafkaError
+
 from consumer.sources.faust_columns import Record
 from consumer.sources.faust_settings import FaustSecurity, FaustSettings
 from consumer.sources.faust_tokens import TokenProvider, scope_of
@@ -50,8 +52,14 @@ class Board(Protocol):
     async def revoked(self) -> None:
         """All partitions have to be given back; when this returns others may have them."""
 
+    def wanted(self) -> list[tuple[TP, int]]:
+        """Where the next fetch of partitions is to begin, if not behind the last one."""
+
+    def sought(self, partition: TP, offset: int) -> None:
+        """The next fetch begins there."""
+
     def deliver(self, partition: TP, records: Sequence[Record]) -> None:
-        """Records of a partition that is ours and not paused."""
+        """Records of a partition."""
 
     def done(self) -> Mapping[TP, int]:
         """The offset behind everything that is done, by partition, where it is not committed yet."""
@@ -82,19 +90,21 @@ class Inlet(driver.Consumer):
         if not self.flow_active:
             await self.sleep(_POLL_S / 10)
             return
+        # Between two fetches: one that is under way would take the place of what it finds with it.
+        for partition, offset in self.board.wanted():
+            try:
+                await self.seek_wait({partition: offset})
+            except (KafkaError, TimeoutError):
+                continue  # it was taken away, or brokers do not answer: it is wanted until it is not
+            self.board.sought(partition, offset)
         active = set(self._get_active_partitions())
         if not active:  # all are paused, or being sought
             await self.sleep(_POLL_S / 10)
             return
-        generation = self.app.consumer_generation_id
+        # What comes is never thrown away here, whatever happened meanwhile: it would not come again.
         records = await self._getmany(active, _POLL_S)
-        if not self._still_flows(generation):
-            return  # they belong to an assignment that is over; the next one seeks anew
         for partition, batch in records.items():
             self.board.deliver(TP(partition.topic, partition.partition), batch)
-
-    def _still_flows(self, generation: int) -> bool:
-        return self.flow_active and self.app.consumer_generation_id == generation
 
     async def perform_seek(self) -> None:
         """Leave it to the board where reading begins."""

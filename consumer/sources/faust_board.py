@@ -79,6 +79,17 @@ class FaustBoard:
         await asyncio.gather(*(reader.give_back() for reader in readers if isinstance(reader, Feed)))
         self.readers.clear()
 
+    def wanted(self) -> list[tuple[TP, int]]:
+        """Where the next fetch of partitions is to begin, if not behind the last one."""
+        readers = self.readers.items()
+        return [(tp, reader.wanted_offset) for tp, reader in readers if reader.wanted_offset is not None]
+
+    def sought(self, partition: TP, offset: int) -> None:
+        """The next fetch of a partition begins there."""
+        reader = self.readers.get(partition)
+        if reader is not None and reader.wanted_offset == offset:
+            reader.sought()
+
     def deliver(self, partition: TP, records: Sequence[Record]) -> None:
         """Hand records to whoever reads the partition."""
         reader = self.readers.get(partition)

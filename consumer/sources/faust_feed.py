@@ -86,7 +86,7 @@ class Feed(Reader):
                 "the topic was made anew, or the checkpoint belongs to another one"
             )
         self._say(self.name, None)
-        await self.begin_at(max(checkpoint.sequence_number + 1, first))
+        self.begin_at(max(checkpoint.sequence_number + 1, first))
         log_time = LogTime(self._source_partitions)
         is_event_hubs = self.settings.security.is_event_hubs
         while True:

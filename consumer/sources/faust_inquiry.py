@@ -48,6 +48,12 @@ class Inquiry:
             begins = await self._client.beginning_offsets([partition])
         return begins[partition], (await self.ends([partition]))[partition]
 
+    async def offset_of(self, partition: TP, time_ms: int) -> int | None:
+        """The first offset of a time or later; None: there is none yet."""
+        async with asyncio.timeout(_ANSWER_S):
+            found = (await self._client.offsets_for_times({partition: time_ms}))[partition]
+        return None if found is None else int(found.offset)
+
     async def stop(self) -> None:
         """Hang up."""
         await self._client.stop()

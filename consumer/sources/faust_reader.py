@@ -47,6 +47,9 @@ class Reader(ABC):
         """When something was read last, or there was nothing to read."""
         self.next_offset: int | None = None
         """Behind what was given on; None before reading has begun."""
+        self.wanted_offset: int | None = None
+        """Where the next fetch is to begin; None: it goes on behind the last one."""
+        self._is_sought = False
         self._waiting: deque[Record] = deque()
         self._is_paused = False
         self._has_records = asyncio.Event()
@@ -77,11 +80,16 @@ class Reader(ABC):
     @property
     def newest(self) -> int | None:
         """The newest offset of the partition, as the brokers said with what was fetched last."""
-        end: int | None = self.inlet.highwater(self.partition)  # None until something was fetched
+        try:
+            end: int | None = self.inlet.highwater(self.partition)  # None until something was fetched
+        except KafkaError:
+            return None  # it is not ours any more
         return None if end is None else end - 1
 
     def deliver(self, records: Sequence[Record]) -> None:
         """Take records; when too many wait no more are fetched."""
+        if self.wanted_offset is not None or not self._is_sought:
+            return  # they are from where an earlier owner was
         self.moved_s = time.monotonic()
         self._waiting.extend(records)
         if len(self._waiting) >= self.settings.buffered_max and not self._is_paused:
@@ -106,12 +114,16 @@ class Reader(ABC):
             self.inlet.resume_partitions({self.partition})
         return records
 
-    async def begin_at(self, offset: int) -> None:
-        """Read from here on."""
+    def begin_at(self, offset: int) -> None:
+        """Read from here on; what was fetched from elsewhere, or is being fetched, is not taken."""
         self._waiting.clear()
         self._is_paused = False
-        self.next_offset = offset
-        await self.inlet.seek_wait({self.partition: offset})
+        self.wanted_offset = self.next_offset = offset
+        self.inlet.pause_partitions({self.partition})
+
+    def sought(self) -> None:
+        """The fetch that follows is from where it was wanted."""
+        self.wanted_offset, self._is_sought = None, True
         self.moved_s = time.monotonic()
         self.inlet.resume_partitions({self.partition})
 

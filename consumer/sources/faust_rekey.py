@@ -88,12 +88,14 @@ class Rekeyer(Reader):
     async def _begin(self) -> None:
         while True:
             try:
-                return await self.begin_at(await self._first())
+                first = await self._first()
             except TROUBLES as error:
                 _log.warning(
                     "A partition cannot be read yet.", partition=self.partition.partition, error=str(error)
                 )
                 await asyncio.sleep(AGAIN_S)
+            else:
+                return self.begin_at(first)
 
     async def _go_on(self) -> None:
         while True:

@@ -15,8 +15,8 @@ that waits for it; a bad event must become one, and must not hold the breaker op
 
 * while it is closed, a failed attempt is spent, as without a breaker;
 * an event that finds it open for the first time is forgiven what it has spent: that opened it;
-* what was under way when it opened, and fails later, is not spent. A failed probe is: the lanes take turns, so
-  if another one's event succeeds, the breaker closes, and the bad event goes on failing by itself;
+* what was under way when it opened, and fails later, is not spent. A failed probe is: the lanes take turns,
+  so if another one's event succeeds, the breaker closes, and the bad event goes on failing by itself;
 * if nobody succeeds, an event is given up after `attempts` probes of its own, for it may be what is bad. As
   likely it is not: so the next one has twice the probes, and the one after that four times as many, until
   anything succeeds. An outage of a day costs fewer than ten events, and however many bad ones stand in a

@@ -14,13 +14,13 @@ What that means for the event that fails (`Patience`). A target that is down mus
 that waits for it; a bad event must become one, and must not hold the breaker open for ever. So:
 
 * while it is closed, a failed attempt is spent, as without a breaker;
-* an event that finds it open for the first time is forgiven what it has spent: that opened it;
+* an event whose failure opens it, or that fails while it is open, is forgiven, once, what it has spent;
 * what was under way when it opened, and fails later, is not spent. A failed probe is: the lanes take turns,
   so if another one's event succeeds, the breaker closes, and the bad event goes on failing by itself;
 * if nobody succeeds, an event is given up after `attempts` probes of its own, for it may be what is bad. As
-  likely it is not: so the next one has twice the probes, and the one after that four times as many, until
-  anything succeeds. An outage of a day costs fewer than ten events, and however many bad ones stand in a
-  row, none of them waits for ever.
+  likely it is not: so the next one has twice the probes, and the one after that four times as many, up to 64
+  times, until anything succeeds. So an outage of a day costs about ten events, where nothing else is set, and
+  however many bad ones stand in a row, each is given up within hours.
 
 With ``attempts: 1`` every failure is the last, for nothing is to be tried twice: only the lanes wait.
 """
@@ -30,8 +30,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-_DOUBLINGS_MAX = 32
-"""Of waits and of patience; far beyond what anybody configures."""
+_WAIT_DOUBLINGS_MAX = 32
+"""Far beyond what anybody configures."""
+_PATIENCE_DOUBLINGS_MAX = 6
+"""With five attempts and a minute between probes an event is given up after five hours at the latest."""
 
 
 class BreakerState(StrEnum):
@@ -135,12 +137,12 @@ class Breaker:
     @property
     def price(self) -> float:
         """What a failed probe costs its event, in attempts."""
-        return 0.5 ** min(self._given_up, _DOUBLINGS_MAX)
+        return 0.5 ** min(self._given_up, _PATIENCE_DOUBLINGS_MAX)
 
     def _open(self, now_s: float) -> None:
         policy = self.policy
         self.state = BreakerState.OPEN
-        growth = 2.0 ** min(self._probes_failed, _DOUBLINGS_MAX)
+        growth = 2.0 ** min(self._probes_failed, _WAIT_DOUBLINGS_MAX)
         self._next_s = now_s + min(policy.open_s * growth, policy.open_max_s)
 
 

@@ -145,7 +145,7 @@ class EventHubDeadLetters:
     async def _know(self, letters: Sequence[DeadLetter]) -> None:
         """Read what is new, unless all of some letters were read already."""
         for letter in letters:
-            if not await self._mirror.count(LetterFilter(key=letter.key)):
+            if not await self._mirror.has(letter):
                 await self._refresh()
                 return
 

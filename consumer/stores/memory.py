@@ -130,8 +130,10 @@ class MemoryDeadLetters:
 
     async def replace(self, letter: DeadLetter) -> bool:
         """Write a letter anew that is there."""
-        if not self._drop(letter):
+        kept = self._letters.get(scope_of(letter))
+        if kept is None:
             return False
+        self._leave_line(kept)
         self._set(letter)
         return True
 
@@ -182,9 +184,13 @@ class MemoryDeadLetters:
 
     def _drop(self, letter: DeadLetter) -> bool:
         kept = self._letters.pop(scope_of(letter), None)
-        line = None if kept is None else line_of(kept)
+        if kept is not None:
+            self._leave_line(kept)
+        return kept is not None
+
+    def _leave_line(self, letter: DeadLetter) -> None:
+        line = line_of(letter)
         if line is not None:
             self._lines[line] -= 1
             if not self._lines[line]:
                 del self._lines[line]
-        return kept is not None

@@ -65,6 +65,9 @@ _COUNT_END = "LIMIT :count)"
 _DELETE = """
 DELETE FROM dead_letters WHERE namespace = ? AND hub = ? AND consumer_group = ? AND key = ?
 """
+_HAS = """
+SELECT 1 FROM dead_letters WHERE namespace = ? AND hub = ? AND consumer_group = ? AND key = ?
+"""
 _HOLDS = """
 SELECT EXISTS (
     SELECT 1 FROM dead_letters
@@ -175,6 +178,15 @@ class SqliteDeadLetters:
 
         def select(connection: sqlite3.Connection) -> bool:
             return bool(connection.execute(_HOLDS, values).fetchone()[0])
+
+        return await self._file.read(select)
+
+    async def has(self, letter: DeadLetter) -> bool:
+        """Whether there is a letter of this key in its consumer group."""
+        scope = scope_of(letter)
+
+        def select(connection: sqlite3.Connection) -> bool:
+            return connection.execute(_HAS, scope).fetchone() is not None
 
         return await self._file.read(select)
 

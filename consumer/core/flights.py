@@ -122,6 +122,9 @@ class Flight(Held):
     released_as: ObjectId | None = None
     """Its object, if any event of that was released before a restart."""
     dead: Reason | None = None
+    """Why it is in the dead letters, by the last of them that was stored."""
+    failing: dict[int, Reason] | None = None
+    """Why processors put it aside whose letters are not stored yet."""
     parked: int = 0
     """Processors for which it is on its way into the dead letters behind an earlier one of its object."""
     has_letter: bool = False

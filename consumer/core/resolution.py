@@ -72,7 +72,7 @@ class Resolution:
             if verdict is stimuli.Verdict.FAILED or verdict is stimuli.Verdict.PARKED:
                 assert flight.event is not None
                 assert reason is not None
-                flight.dead = reason
+                flight.failing = {processor: reason, **(flight.failing or {})}
                 self._outbox.put_aside(Letter(flight, processor, flight.event, reason, error, attempts))
                 if verdict is stimuli.Verdict.PARKED:
                     self._parked.follows(flight, processor)
@@ -99,6 +99,8 @@ class Resolution:
             if processor < 0:
                 self._endings.complete(flight)
                 continue
+            assert flight.failing is not None
+            flight.dead = flight.failing.pop(processor)
             flight.has_letter = True
             # What follows a failure waits until it is stored. What is parked was not decided, it followed.
             if not self._parks[processor] or self._parked.stored(flight, processor):

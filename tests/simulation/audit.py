@@ -46,8 +46,8 @@ class Audit:
     may_repeat: bool = True
     parking: frozenset[str] = frozenset()
     """Processors that park."""
-    is_put_aside: Callable[[str, str, str], bool] = lambda *_: False
-    """Whether the store has a letter of a partition, processor and object."""
+    put_aside_of: Callable[[str, str, str], list[Place]] = lambda *_: []
+    """The events of a partition, processor and object whose letters are in the store."""
     again: set[tuple[int, Place]] = field(default_factory=set)
     """What was redriven."""
 
@@ -139,11 +139,17 @@ class Audit:
     def _not_parked(self, processor: int, place: Place, told: str) -> None:
         """Whether nothing that was put aside before, and is there still, ought to have come first."""
         name, path = self.names[processor], self.answers[place.partition].objects.get(place.spot, "")
-        if name not in self.parking or not self.is_put_aside(place.partition, name, path):
+        if name not in self.parking:
             return
-        for parked in self.stored[place.partition].parked:
+        # A request of an old owner may put aside what the new one has done.
+        waiting = [
+            other
+            for other in self.put_aside_of(place.partition, name, path)
+            if other != place and (processor, other) not in self.effects
+        ]
+        for parked in self.stored[place.partition].parked if waiting else ():
             if (parked.processor, parked.path) == (name, path) and parked.spot != place.spot:
-                self.complain("out-of-order", f"{told}: behind {parked.spot}, which is put aside")
+                self.complain("out-of-order", f"{told}: behind {waiting}, which are put aside")
 
     def _repeated(self, processor: int, place: Place, before: list[Effect], life: Life, told: str) -> None:
         if not self.may_repeat and all(effect.is_acked for effect in before):

@@ -14,6 +14,7 @@ from typing import Any
 
 from simulation.audit import Audit
 from simulation.loop import SimLoop
+from simulation.records import Place
 
 from consumer.errors import InturnError, StoreUnavailable
 from consumer.events import Checkpoint, DeadLetter, PartitionId
@@ -160,13 +161,14 @@ class SimDeadLetters:
             lambda: at_once(self.server.holds(partition, processor, topic, object_path))
         )
 
-    def has(self, partition: str, processor: str, object_path: str) -> bool:
-        """Whether there is a letter from the partition, without a wire in between."""
+    def of(self, partition: str, processor: str, object_path: str) -> list[Place]:
+        """The events of a partition whose letters are there, without a wire in between."""
         asked = partition, processor, object_path
-        return any(
-            (letter.position.partition, letter.processor, letter.object_path) == asked
+        return [
+            Place(partition, letter.position.sequence_number, letter.position.index)
             for letter in self.server._letters.values()
-        )
+            if (letter.position.partition, letter.processor, letter.object_path) == asked
+        ]
 
     async def letters(self, *, limit: int = 1_000) -> AsyncIterator[DeadLetter]:
         async for letter in self.server.letters(limit=limit):

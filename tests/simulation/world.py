@@ -122,7 +122,7 @@ class World:
         self.letters_weather = Weather()
         self.store = SimCheckpoints(Wire(self.loop, self.chance, self.store_weather), self.audit)
         self.letters = SimDeadLetters(Wire(self.loop, self.chance, self.letters_weather), self.audit)
-        self.audit.is_put_aside = self.letters.has
+        self.audit.put_aside_of = self.letters.of
         self.telling = Telling(self.audit, self.trace)
         if self.setup.parks:
             self.moods.refused = 0.03

@@ -1,4 +1,4 @@
-"""What is remembered of failures is what is in the dead letters, and nothing that is only on its way there."""
+"""What is remembered of failures is what is in the dead letters, and not what is on its way there."""
 
 from __future__ import annotations
 

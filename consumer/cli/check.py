@@ -13,17 +13,18 @@ from typing import Annotated
 import typer
 
 from consumer.cli.check_filters import describe_filters, filter_findings
+from consumer.cli.check_placement import look
 from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
-from consumer.composition import catalogue_of, running_processor
+from consumer.composition import catalogue_of, keying_of, running_processor
 from consumer.config_file import load_settings
 from consumer.consumer_groups import groups_of, unheard
 from consumer.core.admission import TypeFilter
 from consumer.errors import CorruptState, TemporaryError
 from consumer.events import PartitionId
 from consumer.kafka_settings import KafkaSource
-from consumer.opening import open_checkpoints, open_dead_letters, open_eventhub
+from consumer.opening import open_checkpoints, open_dead_letters, open_eventhub, open_log
 from consumer.settings import BlobStore, EventHubSource, Settings
 from consumer.telemetry.logs import configure_logging
 
@@ -133,6 +134,9 @@ async def _look(settings: Settings) -> tuple[list[str], ExitCode]:
         except (TemporaryError, CorruptState) as error:
             findings.append(str(error))
             code = ExitCode.TEMPORARY
+        if isinstance(settings.source, KafkaSource):
+            kafka_findings, code = await _look_at_kafka(settings, stored, code)
+            return [*findings, *kafka_findings], code
         for group, told in groups_of(settings).items():
             if not isinstance(told.source, EventHubSource):
                 continue
@@ -149,7 +153,36 @@ async def _look(settings: Settings) -> tuple[list[str], ExitCode]:
                 name = PartitionId(*(part.lower() for part in origin.partition(each.partition)))
                 place = f"{group}/{each.partition}" if group else each.partition
                 findings += _partition_findings(place, each.begin, each.newest, stored.get(name))
+        if isinstance(settings.source, EventHubSource) and code is ExitCode.FINE:
+            findings += await _look_at_placement(settings)
     return findings, code
+
+
+async def _look_at_kafka(
+    settings: Settings, stored: dict[PartitionId, int], code: ExitCode
+) -> tuple[list[str], ExitCode]:
+    """Ask the topics."""
+    async with open_log(settings.source) as (log, origin):
+        try:
+            extents = await log.extents()
+        except TemporaryError as error:
+            return [str(error)], ExitCode.TEMPORARY
+        findings: list[str] = []
+        for each in extents:
+            name = PartitionId(*(part.lower() for part in origin.partition(each.partition)))
+            findings += _partition_findings(each.partition, each.begin, each.newest, stored.get(name))
+    findings += await _look_at_placement(settings)
+    return findings, code
+
+
+async def _look_at_placement(settings: Settings) -> list[str]:
+    """Whether the events of an object lie together in the source itself, before anybody re-keys them."""
+    source = settings.source
+    is_rekeyed = isinstance(source, KafkaSource) and source.rekey_topic is not None
+    if is_rekeyed:
+        source = source.model_copy(update={"placement": "keyed", "rekey_topic": None})
+    async with open_log(source) as (log, _):
+        return await look(log, keying_of(settings), is_rekeyed=is_rekeyed)
 
 
 def _partition_findings(partition: str, begin: int, newest: int, checkpoint: int | None) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.table import Table
 from consumer.events import DeadLetter
 from consumer.fields import field
 from consumer.redrive.previewing import Proposal
-from consumer.redrive.running import SELECTED_MAX, Redrive
+from consumer.redrive.running import SELECTED_MAX, Redrive, Report
 from consumer.settings import Settings
 from consumer.stores import COUNTED_MAX
 from consumer.telemetry.redaction import redact
@@ -109,20 +109,7 @@ def print_redrive(console: Console, redrive: Redrive, *, is_dry: bool) -> None:
         for name, tally in report.by_processor.items():
             table.add_row(name, f"{tally.redriven:,}", f"{tally.failed:,}", f"{tally.held_back:,}")
         console.print(table)
-    lines = [
-        f"{count:,} letters of {name}, which is not configured, stay."
-        for name, count in report.unknown.items()
-    ]
-    if not is_dry and any(tally.failed for tally in report.by_processor.values()):
-        lines.append("`inturn dlq list` says why letters failed again.")
-    if report.refused:
-        lines.append(
-            f"{report.refused:,} letters are no event that anybody wants by today's rules: they stay."
-        )
-    if report.empty:
-        lines.append(f"{report.empty:,} letters held no event.")
-    if report.has_more:
-        lines.append(f"There are more than {SELECTED_MAX:,} letters: run it again for the rest.")
+    lines = list(_remarks(report, is_dry=is_dry))
     if redrive.pace.is_stopped:
         lines.append("Stopped before its end. What was not run stays; run it again to go on.")
     if not lines and not report.by_processor:
@@ -130,7 +117,23 @@ def print_redrive(console: Console, redrive: Redrive, *, is_dry: bool) -> None:
     if is_dry:
         lines.append("Nothing was done.")
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _remarks(report: Report, *, is_dry: bool) -> Iterator[str]:
+    """What the table does not say."""
+    for name, count in report.unknown.items():
+        yield f"{count:,} letters of {name}, which is not configured, stay."
+    if not is_dry and any(tally.failed for tally in report.by_processor.values()):
+        yield "`inturn dlq list` says why letters failed again."
+    if any(tally.held_back for tally in report.by_processor.values()):
+        yield "Held back: an earlier letter of the object stays, or was not asked for."
+    if report.refused:
+        yield f"{report.refused:,} letters are no event that anybody wants by today's rules: they stay."
+    if report.empty:
+        yield f"{report.empty:,} letters held no event."
+    if report.has_more:
+        yield f"There are more than {SELECTED_MAX:,} letters: run it again for the rest."
 
 
 def print_remaining(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from harness.letter_hub import LetterHub
 from harness.letters import Target, letter
 
 from consumer.core.catalogue import Catalogue
@@ -321,3 +322,18 @@ async def test_two_redrives_of_a_store_do_not_run_at_once(bench):
         with pytest.raises(AnotherRedrive, match="going on"):
             await bench.run()
     await bench.run()
+
+
+async def test_letters_in_a_hub_are_redriven_in_order_and_gone(bench):
+    hub = LetterHub()
+    bench.store = hub.open()
+    await bench.put(*(letter(model, version) for model in ("fraud", "churn") for version in (1, 2, 3)))
+    bench.deploy.broken = {"churn-2"}
+
+    await bench.run()
+
+    assert sorted(bench.deploy.ids) == ["churn-1", "fraud-1", "fraud-2", "fraud-3"]
+    await bench.store.close()
+    another = hub.open()
+    assert [(each.key, each.attempts) async for each in another.letters()] == [("churn-2", 7), ("churn-3", 5)]
+    await another.close()

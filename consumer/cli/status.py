@@ -190,7 +190,11 @@ def _partitions(status: EngineStatus) -> RenderableType:
         numbers = (_number(n) for n in (p.checkpoint, p.newest, p.lag, p.held, p.in_flight))
         worker = (escape(p.worker),) if status.workers else ()
         table.add_row(escape(p.partition), *worker, state, *numbers, _span(p.checkpoint_age_s))
-    return table
+    rules = [p.expectations for p in status.partitions if p.expectations]
+    if not rules:
+        return table
+    told = ", ".join(f"{sum(each[word] for each in rules):,} {word}" for word in rules[0])
+    return Group(table, Text(f"expectations: {told}"))
 
 
 def _processors(status: EngineStatus) -> RenderableType:
@@ -209,6 +213,10 @@ def _processors(status: EngineStatus) -> RenderableType:
         if p.breaker in {"open", "half_open"}:
             word = p.breaker.replace("_", " ")
             errors.append(Text(f"breaker of {p.name}: {word}; its events wait", "yellow"))
+        if p.parked:
+            errors.append(
+                Text(f"objects of {p.name} behind dead letters: {p.parked}; redrive or purge them", "yellow")
+            )
         if p.last_error:
             errors.append(Text(f"last error of {p.name}: {p.last_error}", "yellow"))
     return Group(table, *errors)

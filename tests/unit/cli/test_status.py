@@ -167,3 +167,17 @@ def test_an_open_breaker_and_a_consumer_group_of_its_own_are_said(engine_status)
     text = text_of(engine_status(processors=[changed]))
     assert "log in audit" in text
     assert "breaker of log: half open; its events wait" in text
+
+
+def test_parked_objects_and_what_rules_wait_for_are_said(engine_status, partition_status):
+    (processor, *_) = engine_status().processors
+    told = {"pending": 3, "met": 1_200, "missed": 2, "unwatched": 0}
+    status = engine_status(
+        processors=[msgspec.structs.replace(processor, parked=4)],
+        partitions=[partition_status(expectations=told), partition_status(expectations=told)],
+    )
+
+    shown = text_of(status)
+
+    assert f"objects of {processor.name} behind dead letters: 4; redrive or purge them" in shown
+    assert "expectations: 6 pending, 2,400 met, 4 missed, 0 unwatched" in shown

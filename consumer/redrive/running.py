@@ -26,8 +26,6 @@ from consumer.stores.letter_filter import Line, line_of
 
 _LINES_AT_ONCE_MAX = 16
 """Lines of one processor that run side by side, if it allows so many."""
-_LINE_PAGE = 1_000
-"""Letters of a line that are looked at before it is asked anew what stands in it."""
 SELECTED_MAX = 100_000
 """Letters that one redrive takes; the rest is left for another one, and that is said."""
 _SETTLE_S = 6.0
@@ -201,7 +199,7 @@ class Redrive:
         while True:
             found = False
             where = LetterFilter(line=line)
-            async for letter, is_last in _with_last(self._store.letters(limit=_LINE_PAGE, where=where)):
+            async for letter, is_last in _with_last(self._store.letters(limit=SELECTED_MAX, where=where)):
                 if letter.key in passed:
                     continue
                 passed.add(letter.key)

@@ -152,6 +152,16 @@ async def test_where_no_order_was_kept_a_letter_can_be_run_alone(bench):
     assert await bench.keys() == ["fraud-1", "fraud-3"]
 
 
+async def test_a_letter_is_found_however_many_stand_before_it(bench):
+    bench.plans["deploy"] = {"parks": False}
+    spent = {"reason": Reason.RETRIES_SPENT}
+    await bench.put(*(letter("fraud", version, **spent) for version in range(1, 1_203)))
+
+    await bench.run(LetterFilter(key="fraud-120"))
+
+    assert bench.deploy.ids == ["fraud-120", "fraud-1200", "fraud-1201", "fraud-1202"]
+
+
 async def test_no_more_letters_are_run_than_the_limit_says(bench):
     await bench.put(*(letter("fraud", version) for version in range(1, 8)))
 

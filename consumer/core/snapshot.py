@@ -159,6 +159,9 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     folded_to: int = -1
 
 
+_HEADS = msgspec.msgpack.Decoder(_Head)
+"""Made while there is one thread: states are decoded in several, and of two that are the first to look into a
+type msgspec (0.22) lets one see it half made, which ends the process."""
 _IN_HEAD = tuple(name for name in Snapshot.__struct_fields__ if name in _Head.__struct_fields__)
 
 
@@ -194,7 +197,7 @@ def decode(stored: bytes) -> Snapshot:
     if list(sections) != [_HEAD, _OBJECTS, _IDENTITIES]:
         raise CorruptState("The stored state does not consist of what it should.")
     try:
-        head = msgspec.msgpack.decode(sections[_HEAD].content(), type=_Head)
+        head = _HEADS.decode(sections[_HEAD].content())
         beside = {key: _read(*entry) for key, entry in head.beside.items()}
         digests_named(head.digests)
     except (msgspec.DecodeError, ValueError, KeyError) as error:

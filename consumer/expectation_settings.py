@@ -78,8 +78,10 @@ class ExpectationSettings(Concern):
     """Triggers waited with, per partition; at the limit a further one is not watched, and is counted."""
 
 
-def expectation_findings(rules: Sequence[ExpectationSettings]) -> list[Finding]:
-    """What is wrong with rules together, and with the types that they name."""
+def expectation_findings(
+    rules: Sequence[ExpectationSettings], admitted: Sequence[str] | None
+) -> list[Finding]:
+    """What is wrong with rules together, and with the types that they name; `admitted` None: any is taken."""
     names = [rule.name for rule in rules]
     found = [
         Finding(("expect", index, "name"), f"{name} is the name of an earlier rule; give it its own")
@@ -88,9 +90,18 @@ def expectation_findings(rules: Sequence[ExpectationSettings]) -> list[Finding]:
     ]
     for index, rule in enumerate(rules):
         for side, types in (("after", rule.after.types), ("expect", rule.expect.types)):
-            found += [
-                Finding(("expect", index, side, "types", place), "rules look at the events of the hub only")
-                for place, kind in enumerate(types)
-                if kind.casefold().startswith(INTERNAL.casefold())
-            ]
+            wrong = [(place, _wrong(kind.casefold(), admitted)) for place, kind in enumerate(types)]
+            found += [Finding(("expect", index, side, "types", place), why) for place, why in wrong if why]
     return found
+
+
+def _wrong(kind: str, admitted: Sequence[str] | None) -> str:
+    if kind.startswith(INTERNAL.casefold()):
+        return "rules look at the events of the hub only"
+    if admitted is None or any(_covers(pattern.casefold(), kind) for pattern in admitted):
+        return ""
+    return "admission.types does not take it, so the rule would never see it"
+
+
+def _covers(pattern: str, kind: str) -> bool:
+    return kind == pattern or (pattern.endswith("*") and kind.startswith(pattern[:-1]))

@@ -312,7 +312,7 @@ class Settings(Concern):
 
     @model_validator(mode="after")
     def _check_expectations(self) -> Self:
-        refuse(*expectation_findings(self.expect))
+        refuse(*expectation_findings(self.expect, self.admission.types))
         return self
 
     @model_validator(mode="after")

@@ -72,6 +72,16 @@ def test_both_sides_of_a_rule_can_have_a_filter():
     assert made.fulfilment._matches is None
 
 
+@pytest.mark.parametrize("types", [["*"], ["Microsoft.*"], [REGISTERED.upper(), DEPLOYED], None])
+def test_a_rule_sees_what_is_admitted(types):
+    assert settings(rule(), admission={"topics": "any", "types": types}).expect
+
+
+def test_a_rule_that_would_never_see_its_fulfilment_is_refused():
+    with pytest.raises(ValidationError, match=r"admission\.types does not take it"):
+        settings(rule(), admission={"topics": "any", "types": [REGISTERED]})
+
+
 @pytest.mark.parametrize(
     ("rules", "at", "why"),
     [

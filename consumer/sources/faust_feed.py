@@ -64,8 +64,9 @@ class Feed(Reader):
                 await self._revoke(lost=False)
                 self._say(self.name, str(error))
             except (InturnError, *TROUBLES) as error:
-                self._say(self.name, str(error))
-                _log.warning("A partition cannot be read yet.", partition=self.name, error=str(error))
+                why = str(error) or type(error).__name__
+                self._say(self.name, why)
+                _log.warning("A partition cannot be read yet.", partition=self.name, error=why)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, _AGAIN_MAX_S)
 
@@ -76,9 +77,9 @@ class Feed(Reader):
             await self._intake.revoked(self.name, lost=lost)
 
     async def _read(self) -> None:
-        async with self._is_busy:  # a partition that is half assigned cannot be given back
-            checkpoint = await self._assign()
         first, end = await self.inquiry.limits(self.partition)
+        async with self._is_busy:  # a partition that is half assigned cannot be given back
+            checkpoint = await self._assign(end)
         if checkpoint.sequence_number >= end:
             await self._revoke(lost=False)
             raise _MadeAnew(
@@ -102,10 +103,9 @@ class Feed(Reader):
             await self._intake.received(batch)
             self.next_offset = records[-1].offset + 1
 
-    async def _assign(self) -> Checkpoint:
+    async def _assign(self, end: int) -> Checkpoint:
         start = None
         if self.settings.rekey_topic is None and self.settings.start == "latest":
-            end = (await self.inquiry.limits(self.partition))[1]
             start = Checkpoint(end - 1, str(end - 1))
         checkpoint = await self._intake.assigned(self.name, start=start)
         self._is_assigned = True

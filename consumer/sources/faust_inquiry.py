@@ -14,6 +14,8 @@ from consumer.sources.faust_settings import FaustSettings
 if TYPE_CHECKING:
     from faust.types import TP
 
+_REQUEST_MS = 4_000
+"""After this the client gives a connection up; if others gave up first, a dead one would stay."""
 _ANSWER_S = 10.0
 
 
@@ -26,6 +28,7 @@ class Inquiry:
             client_id=f"{settings.group}-inquiry",
             group_id=None,
             enable_auto_commit=False,
+            request_timeout_ms=_REQUEST_MS,
             metadata_max_age_ms=IDLE_MAX_MS,
             connections_max_idle_ms=IDLE_MAX_MS,
             **client_options(settings),

@@ -91,7 +91,9 @@ class Rekeyer(Reader):
                 first = await self._first()
             except TROUBLES as error:
                 _log.warning(
-                    "A partition cannot be read yet.", partition=self.partition.partition, error=str(error)
+                    "A partition cannot be read yet.",
+                    partition=self.partition.partition,
+                    error=str(error) or type(error).__name__,
                 )
                 await asyncio.sleep(AGAIN_S)
             else:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 
 from consumer.sources.faust_app import IDLE_MAX_MS, client_options
 from consumer.sources.faust_settings import FaustSettings
@@ -14,49 +17,87 @@ from consumer.sources.faust_settings import FaustSettings
 if TYPE_CHECKING:
     from faust.types import TP
 
-_REQUEST_MS = 4_000
-"""After this the client gives a connection up; if others gave up first, a dead one would stay."""
-_ANSWER_S = 10.0
+_ANSWER_S = 5.0
+_HANG_UP_S = 2.0
+_CALM_S = 1.0
+"""After a connection failed nobody tries the next one sooner."""
 
 
 class Inquiry:
-    """A client that belongs to no group. Everything raises `KafkaError` or `TimeoutError` after 10 s."""
+    """A client that belongs to no group, and is replaced when it does not answer.
+
+    It may never find out by itself that its connection is dead. Questions raise `KafkaError` or `TimeoutError`,
+    after 10 s at the latest.
+    """
 
     def __init__(self, settings: FaustSettings) -> None:
-        """Needs a running event loop, to which it belongs."""
-        self._client = AIOKafkaConsumer(
-            client_id=f"{settings.group}-inquiry",
-            group_id=None,
-            enable_auto_commit=False,
-            request_timeout_ms=_REQUEST_MS,
-            metadata_max_age_ms=IDLE_MAX_MS,
-            connections_max_idle_ms=IDLE_MAX_MS,
-            **client_options(settings),
-        )
+        self._settings = settings
+        self._client: Any = None
+        self._failed_s = float("-inf")
+        self._connecting = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect."""
-        async with asyncio.timeout(_ANSWER_S):
-            await self._client.start()
+        await self._connected()
 
     async def ends(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
         """The offset that will come next in each partition."""
-        async with asyncio.timeout(_ANSWER_S):
-            ends: Mapping[TP, int] = await self._client.end_offsets(list(partitions))
-            return ends
+        asked = list(partitions)
+        ends: Mapping[TP, int] = await self._ask(lambda client: client.end_offsets(asked))
+        return ends
 
     async def limits(self, partition: TP) -> tuple[int, int]:
         """The earliest offset that is kept, and the one that will come next."""
-        async with asyncio.timeout(_ANSWER_S):
-            begins = await self._client.beginning_offsets([partition])
+        begins: Mapping[TP, int] = await self._ask(lambda client: client.beginning_offsets([partition]))
         return begins[partition], (await self.ends([partition]))[partition]
 
     async def offset_of(self, partition: TP, time_ms: int) -> int | None:
         """The first offset of a time or later; None: there is none yet."""
-        async with asyncio.timeout(_ANSWER_S):
-            found = (await self._client.offsets_for_times({partition: time_ms}))[partition]
+        found = (await self._ask(lambda client: client.offsets_for_times({partition: time_ms})))[partition]
         return None if found is None else int(found.offset)
 
     async def stop(self) -> None:
         """Hang up."""
-        await self._client.stop()
+        await self._drop(self._client)
+
+    async def _ask(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        client = await self._connected()
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await question(client)
+        except (KafkaError, TimeoutError):
+            await self._drop(client)
+            raise
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._client is not None:
+                return self._client
+            if time.monotonic() - self._failed_s < _CALM_S:
+                raise TimeoutError("a connection has just failed")
+            client = AIOKafkaConsumer(
+                client_id=f"{self._settings.group}-inquiry",
+                group_id=None,
+                enable_auto_commit=False,
+                metadata_max_age_ms=IDLE_MAX_MS,
+                connections_max_idle_ms=IDLE_MAX_MS,
+                **client_options(self._settings),
+            )
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    await client.start()
+            except (KafkaError, TimeoutError):
+                self._failed_s = time.monotonic()
+                await self._drop(client)
+                raise
+            self._client = client
+            return client
+
+    async def _drop(self, client: Any) -> None:
+        if client is None:
+            return
+        if self._client is client:
+            self._client = None
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(_HANG_UP_S):
+                await client.stop()

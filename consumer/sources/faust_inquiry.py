@@ -26,8 +26,8 @@ _CALM_S = 1.0
 class Inquiry:
     """A client that belongs to no group, and is replaced when it does not answer.
 
-    It may never find out by itself that its connection is dead. Questions raise `KafkaError` or `TimeoutError`,
-    after 10 s at the latest.
+    It may never find out by itself that its connection is dead. Questions raise `KafkaError` or
+    `TimeoutError`, after 10 s at the latest.
     """
 
     def __init__(self, settings: FaustSettings) -> None:

@@ -99,6 +99,8 @@ async def test_a_partition_that_is_found_to_be_lost_while_it_drains_spoils_no_st
         await it.source.intake.assigned("0")
         await it.source.intake.received(batch(*versions(2)))
         await it.until(lambda: it.engine.status().partitions[0].in_flight == 2)
+        # Or a write of ours that is still under way would hear of the others at once.
+        await it.until(lambda: it.engine._runners["0"].pipeline.is_settled)
         state = await store.load(partition_id("0"))
         theirs = new_snapshot(Checkpoint(99, "99"), "other")
         await store.save(partition_id("0"), theirs.checkpoint, encode(theirs), state.fence)

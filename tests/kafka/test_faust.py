@@ -19,6 +19,7 @@ from consumer.composition import Application, compose
 from consumer.config_file import load_settings
 from consumer.errors import ConfigurationError, SourceUnavailable
 from consumer.events import Event
+from consumer.opening import open_log
 from consumer.processor import Context
 
 OBJECTS = 10
@@ -181,3 +182,19 @@ async def test_two_apps_live_in_one_process(place, memory, kafka_topic, tmp_path
     async with place.running(), other.running():
         await until(lambda: len(memory.events) == 40)
     assert {each.id for each in memory.events} == {str(number) for number in range(40)}
+
+
+async def test_what_was_rekeyed_can_be_read_again_beside_its_consumers(place, memory):
+    await place.send(*[event(number, OBJECTS) for number in range(EVENTS)])
+    async with place.running():
+        await until(lambda: len(memory.events) >= EVENTS)
+        settings = load_settings(place.folder / "inturn.yaml", {})
+        bodies: list[bytes] = []
+        async with open_log(settings.source) as (log, _):
+            for each in await log.extents():
+                log_times: list[int] = []
+                async for batch in log.batches(each.partition, each.begin - 1, each.newest):
+                    bodies += [body for body in batch.bodies if body != b"[]"]
+                    log_times += batch.watermarks_ms or []
+                assert log_times == sorted(log_times)
+    assert sorted(bodies) == sorted(each.original for each in memory.events)

@@ -68,7 +68,7 @@ def _narrowed(expected: Any, actual: Any) -> Any:
     """The actual value without what the expectation leaves open; equal to it if it is as expected."""
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):
         return {name: _narrowed(expected[name], actual[name]) for name in expected if name in actual}
-    if isinstance(expected, Sequence) and isinstance(actual, Sequence) and not isinstance(expected, str):
+    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
         shared = [_narrowed(mine, theirs) for mine, theirs in zip(expected, actual, strict=False)]
         return [*shared, *_plain(actual[len(shared) :])]
     if isinstance(expected, str) and expected.startswith("~") and isinstance(actual, str):

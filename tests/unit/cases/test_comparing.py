@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.cases.comparing import Told, difference
@@ -54,6 +54,7 @@ def test_what_an_expectation_does_not_name_is_left_open(entry):
         {"data": {"missing": None}},
         {"data": {"tags": ["x"]}},
         {"data": {"tags": ["x", "y", "z"]}},
+        {"subject": []},
         {"effect": {"subject": "~^failed"}},
         {"effect": {"subject": "~("}},
         {"effect": None},
@@ -105,7 +106,8 @@ JSON = st.recursive(
 )
 
 
-@given(JSON, JSON)
+@example(expected={"": []}, actual={"": ""})
+@given(expected=JSON, actual=JSON)
 def test_an_expectation_agrees_with_what_came_exactly_as_a_naive_reading_of_the_rule_says(expected, actual):
     told = came({**MAIL, "data": actual})
 

@@ -184,7 +184,7 @@ def test_the_examples_own_cases_hold_of_the_example():
     ended = subprocess.run(command, cwd=deploy, capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "8 of 8 cases as expected" in ended.stdout
+    assert "9 of 9 cases as expected" in ended.stdout
 
 
 def test_cases_can_be_chosen_by_name(tmp_path):

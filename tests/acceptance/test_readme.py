@@ -10,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from consumer.config_file import load_settings
 from consumer.events import Event
 from consumer.processor import Context, Reject, Retry
 from consumer.processor_loading import load_processor
+from processors.email import Email
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", README, re.MULTILINE)]
@@ -46,10 +48,21 @@ def test_the_configuration_is_valid_and_finds_the_processor(my_package: ModuleTy
     config = tmp_path / "inturn.yaml"
     config.write_text(block("source:"), "utf-8")
 
-    models, everything = load_settings(config, {}).processors
+    models, alert, everything = load_settings(config, {}).processors
 
+    assert isinstance(load_processor(alert.type, alert.options), Email)
     assert load_processor(models.type, models.options) is my_package.announce
     assert everything.options["path"] == tmp_path / "archive"
+
+
+@pytest.mark.parametrize("beginning", ["expect:", "# pip install 'inturn[faust]'"])
+def test_the_other_sections_are_valid_in_it(my_package: ModuleType, tmp_path: Path, beginning: str) -> None:
+    sections = {**yaml.safe_load(block("source:")), **yaml.safe_load(block(beginning))}
+    config = tmp_path / "inturn.yaml"
+    config.write_text(yaml.safe_dump(sections), "utf-8")
+
+    key = "Endpoint=sb://contoso.servicebus.windows.net/;SharedAccessKeyName=name;SharedAccessKey=a2V5"
+    load_settings(config, {"EVENTHUB": key})
 
 
 async def test_the_processor_does_what_is_said_of_it(

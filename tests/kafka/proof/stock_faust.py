@@ -16,6 +16,7 @@ sys.argv = sys.argv[:1]
 
 import faust  # noqa: E402 - it would read the arguments
 import orjson  # noqa: E402
+import uvloop  # noqa: E402
 
 app = faust.App(
     f"stock-{_TOPIC}",
@@ -71,4 +72,4 @@ async def main() -> None:
     await app.stop()
 
 
-asyncio.run(main())
+uvloop.run(main())  # as our worker does: the loop is not what is compared

@@ -88,7 +88,6 @@ async def test_a_second_worker_brings_more(kafka_bootstrap, figure, tmp_path: Pa
             cost_s, rate_per_s = await ours(world, workers, EVENTS)
             costs.append(cost_s)
             rates.append(rate_per_s)
-    # By the clock only where each worker has a core, and the broker and this test one besides.
-    goal = (">=", 1.6) if (os.cpu_count() or 1) >= 4 else ()
-    figure("faust-two-workers-over-one", rates[1] / rates[0], "times", *goal)
-    figure("faust-two-workers-over-one-by-cpu", 2 * costs[0] / costs[1], "times", ">=", 1.6)
+    # Workers, broker and test share the cores of the machine: with fewer than four it says little.
+    figure("faust-two-workers-over-one", rates[1] / rates[0], "times", ">=", 1.6)
+    figure("faust-two-workers-cpu-over-one", costs[1] / costs[0], "times")

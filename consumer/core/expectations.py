@@ -20,6 +20,8 @@ from consumer.events import Event
 
 MISSED = "Inturn.ExpectationMissed"
 """The type of what is emitted for a trigger whose deadline has passed."""
+NAMES_MAX = 16_384
+"""Characters of a trigger's id, topic, type and subject together: the state has them, and what is emitted."""
 
 
 class Rule:
@@ -28,7 +30,7 @@ class Rule:
     def __init__(
         self, name: str, after: Sought, fulfilment: Sought, within_ms: int, pending_max: int = 10_000
     ) -> None:
-        """At `pending_max` a further trigger is not watched, and counted."""
+        """At `pending_max` a further trigger is not watched, and counted; so is one beyond `NAMES_MAX`."""
         self.name = name
         self.after = after
         self.fulfilment = fulfilment
@@ -43,7 +45,7 @@ class RuleCounts:
         self.met = 0
         self.missed = 0
         self.unwatched = 0
-        """Triggers that came when there was no room."""
+        """Triggers that came when there was no room, or that have too long names."""
 
 
 class _Watched:
@@ -84,7 +86,7 @@ class _Watched:
     def _expect(self, key: str, event: Event, time_ms: int) -> None:
         if self.recent.get(key, time_ms - self._window_ms - 1) >= time_ms - self._window_ms:
             self.counts.met += 1
-        elif len(self.pending) >= self.rule.pending_max:
+        elif len(self.pending) >= self.rule.pending_max or _length(event) > NAMES_MAX:
             self.counts.unwatched += 1
         else:
             self._add(_expected(key, event, time_ms + self.rule.within_ms))
@@ -113,6 +115,10 @@ class _Watched:
                 break
             del self.recent[key]
         return missed
+
+
+def _length(event: Event) -> int:
+    return len(event.id) + len(event.topic) + len(event.type) + len(event.subject)
 
 
 def _expected(key: str, event: Event, deadline_ms: int) -> Expected:

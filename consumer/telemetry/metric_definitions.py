@@ -207,7 +207,8 @@ PARTITION_METRICS: tuple[Metric[PartitionStatus], ...] = (
     ),
     _partition(
         "inturn_expectations_unwatched_total",
-        "Events that came when a rule's `pending_max` was reached: nobody is told if nothing follows them.",
+        "Events that came when a rule's `pending_max` was reached, or whose names are too long to be kept: "
+        "nobody is told if nothing follows them.",
         lambda p: p.expectations.get("unwatched", 0),
         Kind.COUNTER,
     ),

@@ -13,7 +13,7 @@ from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.effects import Dispatch, Effect, StoreCheckpoint, WakeAt
 from consumer.core.expectation_keys import Listed, Sought, Template
-from consumer.core.expectations import MISSED, Rule
+from consumer.core.expectations import MISSED, NAMES_MAX, Rule
 from consumer.core.flights import ProcessorPlan
 from consumer.core.pipeline import Pipeline
 from consumer.core.policy import PipelinePolicy
@@ -362,3 +362,23 @@ def test_data_that_cannot_be_read_has_no_keys() -> None:
     pipeline.handle(Received(batch, 0))
 
     assert sum(pipeline.counts.outcomes.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("letter", "length", "watched"),
+    [("\N{OWL}", NAMES_MAX, 1), ("s", NAMES_MAX + 1, 0), ("s", 600_000, 0)],
+)
+def test_a_trigger_with_too_long_names_is_not_watched_and_counted(
+    letter: str, length: int, watched: int
+) -> None:
+    """They are in the state as long as it is waited with, and twice in what is emitted."""
+    pipeline = start()
+    subject = letter * (length - len(ML) - len(REGISTERED) - 1)
+    data = {"modelName": "m", "modelVersion": 1}
+    event = grid_event(topic=ML, eventType=REGISTERED, subject=subject, id="1", data=data)
+    batch = RawBatch("0", [compact([event])], [0], [""], [1_000], ["k"], lambda _: {})
+    pipeline.handle(Received(batch, 0))
+
+    assert len(missed(wait_out(pipeline, 1_101))) == watched
+    assert pipeline.expectations is not None
+    assert pipeline.expectations.counts()["deployed"].unwatched == 1 - watched

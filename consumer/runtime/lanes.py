@@ -197,6 +197,8 @@ class Lanes:
             if not events:
                 return
         ending = await run_attempts(self._processor, events, lane.turn)
+        if ending is not None and self._parking is not None:  # one that failed was alone
+            ending = await self._with_room(self._parking, events[0], lane, ending)
         if ending is None:
             await self._run_one_by_one(lane, events, tickets)
         elif ending.verdict is Verdict.HANDLED:

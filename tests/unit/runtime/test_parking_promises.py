@@ -236,3 +236,18 @@ async def test_at_the_limit_what_was_rejected_waits_until_a_redrive_has_made_roo
         await it.until(lambda: it.outcomes().get("dead_lettered:rejected") == 2)
 
     assert [letter.event_id for letter in await kept(letters)] == ["b-1"]
+
+
+@pytest.mark.parametrize("kind", [Recorder, Batches])
+async def test_the_limit_holds_for_what_is_alone_in_its_chunk_too(bench, letters, kind):
+    recorder = kind(before=refusing("a-1", "b-1"))
+    async with bench([parks(recorder, parked_max=1, concurrency=1)]) as it:
+        await it.source.intake.assigned("0")
+        await give(it, body("a", 1))
+        await it.until(lambda: it.outcomes().get("dead_lettered:rejected") == 1)
+        await give(it, body("b", 1), first=1)
+        await it.until(lambda: len(recorder.attempts) == 2)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert it.engine.status().processors[0].parked == 1
+        assert [letter.event_id for letter in await kept(letters)] == ["a-1"]

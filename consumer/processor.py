@@ -112,10 +112,10 @@ class Context:
             raise ValueError(f"The type of an internal event begins with {INTERNAL}; {type_} does not.")
         if cause.type.startswith(INTERNAL):
             raise ValueError("What is emitted for an internal event would never end: there are no chains.")
-        _check_emission(type_, subject, data)
+        as_it_is_now = _read_again(cause.topic, type_, subject, data)
         if len(self.emitted) >= EMITTED_MAX:
             raise ValueError(f"More than {EMITTED_MAX} internal events of one attempt.")
-        self.emitted.append(Emission(cause, type_, subject, data))
+        self.emitted.append(Emission(cause, type_, subject, as_it_is_now))
 
     @property
     def idempotency_key(self) -> str:
@@ -127,17 +127,19 @@ class Context:
         return self._key_of(event)
 
 
-def _check_emission(type_: str, subject: str, data: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for what could not be written, or not be read again."""
+def _read_again(topic: str, type_: str, subject: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the data; raises `ValueError` for what could not be written, or not be read again."""
     try:
-        written = orjson.dumps((type_, subject, data))
+        written = orjson.dumps((topic, type_, subject, data))
         read = loads(written)
     except (TypeError, ValueError) as error:
         raise ValueError(f"The data of an internal event is JSON: {error}.") from None
-    if not subject or not isinstance(read[2], dict):
+    copy = read[3]
+    if not subject or not isinstance(copy, dict):
         raise ValueError("An internal event has a subject, and its data is an object.")
     if len(written) > EMITTED_BYTES_MAX:
         raise ValueError(f"An internal event has at most {EMITTED_BYTES_MAX} bytes; this has {len(written)}.")
+    return copy
 
 
 class Processor(Protocol):

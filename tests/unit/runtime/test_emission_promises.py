@@ -150,6 +150,12 @@ def test_what_could_not_be_read_again_is_refused_where_it_is_emitted(subject, da
         context_of(some_event()).emit("Inturn.X", subject, data)
 
 
+def test_where_it_comes_from_counts_as_well():
+    cause = msgspec.structs.replace(some_event(), topic="t" * EMITTED_BYTES_MAX)
+    with pytest.raises(ValueError, match="at most 65536 bytes"):
+        context_of(cause).emit("Inturn.X", "s", {})
+
+
 def test_depth_is_limited_as_everywhere():
     deep = {}
     for _ in range(31):
@@ -168,3 +174,14 @@ def test_an_attempt_emits_no_more_than_so_many_and_for_its_own_events_only():
         context.emit("Inturn.X", "s", {"n": number})
     with pytest.raises(ValueError, match="More than 1000"):
         context.emit("Inturn.X", "s", {})
+
+
+def test_what_is_emitted_is_what_the_data_was_then():
+    context = context_of(some_event())
+    data = {"n": 0}
+    for number in range(3):
+        data["n"] = number
+        context.emit("Inturn.X", "s", data)
+    data["n"] = {1, 2}
+
+    assert [dict(each.data) for each in context.emitted] == [{"n": 0}, {"n": 1}, {"n": 2}]

@@ -18,6 +18,7 @@ from aiosmtplib import (
     SMTP,
     SMTPAuthenticationError,
     SMTPException,
+    SMTPHeloError,
     SMTPRecipientRefused,
     SMTPResponseException,
 )
@@ -121,7 +122,10 @@ class SmtpLink:
             start_tls=settings.tls == "starttls",
             tls_context=self._trust,
         )
-        await smtp.connect()
+        try:
+            await smtp.connect()
+        except SMTPResponseException as error:
+            raise _closed_door(error) from None
         return smtp
 
     async def _is_alive(self, smtp: SMTP) -> bool:
@@ -190,10 +194,17 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
         raise ProcessorSettingsError(f"ca_file: {ca_file} cannot be used: {error}") from error
 
 
+def _closed_door(error: SMTPResponseException) -> Retry:
+    """What a refusal means, whatever its code, that comes before a mail is spoken of."""
+    is_login = isinstance(error, SMTPAuthenticationError)
+    what = "refuses our login" if is_login else "does not let us in"
+    return Retry(f"the mail server {what}: {_said(error)}", after_s=_DENIED_RETRY_S)
+
+
 def _verdict(error: SMTPResponseException) -> Retry | Reject:
     """What a refusal means that is not one of a recipient."""
-    if isinstance(error, SMTPAuthenticationError):
-        return Retry(f"the mail server refuses our login: {_said(error)}", after_s=_DENIED_RETRY_S)
+    if isinstance(error, SMTPHeloError):  # without a login nobody has said hello until there is a mail
+        return _closed_door(error)
     if error.code < 500 or error.code in _OF_THE_SERVER:
         return Retry(f"the mail server does not take the mail for now: {_said(error)}")
     return Reject(f"the mail server does not take the mail: {_said(error)}")

@@ -184,6 +184,32 @@ async def test_a_mail_that_is_refused_for_good_is_a_dead_letter_with_the_servers
     assert mail_server.connections == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "match"), [(["554 no service"], "554 no"), (["220 hi", "550 go", "550 go"], "550 go")]
+)
+async def test_a_server_that_wants_nothing_of_us_is_tried_again_since_no_mail_is_to_blame(
+    handle, failed_run, said, match
+):
+    has_left = asyncio.Event()
+
+    async def refuse(reader, writer):
+        for line in said:
+            writer.write(f"{line}\r\n".encode())
+            await reader.readline()
+        writer.close()
+        has_left.set()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        known = {"host": "127.0.0.1", "port": port, "tls": "none", "to": ["ops@contoso.com"]}
+        email = Email(Email.Settings(**known, **{"from": "inturn@contoso.com"}))
+        await email.open()
+        with pytest.raises(Retry, match=match):
+            await handle(email, [failed_run()])
+        await email.close()
+        await has_left.wait()
+
+
 async def test_a_recipient_that_does_not_exist_keeps_the_mail_from_nobody_else(
     mail_server, make_email, handle, failed_run, caplog
 ):

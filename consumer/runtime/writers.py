@@ -13,7 +13,7 @@ from consumer.core.decode import Rejection
 from consumer.core.effects import Letter
 from consumer.core.snapshot import Snapshot, decode, encode
 from consumer.errors import CorruptState, FenceLost, InturnError, StoreUnavailable
-from consumer.events import Checkpoint, DeadLetter, ObjectId, PartitionId, Reason
+from consumer.events import Checkpoint, DeadLetter, Event, ObjectId, PartitionId
 from consumer.runtime.clock import Clock
 from consumer.stores import CheckpointStore, CopyKind, DeadLetterStore
 
@@ -23,6 +23,7 @@ KEEP_EVERY_S = 60.0
 """How often a copy of the stored state is put aside, at most: a copy is a second write."""
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 30.0
+_BEFORE_ALL = (-1, -1)
 
 
 class CheckpointWriter:
@@ -120,8 +121,10 @@ class DeadLetterWriter:
         self._partition = partition
         self._names = names
         self._clock = clock
-        self._last_ms = 0
+        self._moment_ms = 0
         """When the last letter was put aside."""
+        self._places: dict[tuple[int, ObjectId | None], tuple[int, int]] = {}
+        """Where the events of the last letters of this moment were, by processor and object."""
 
     async def write(self, letters: list[Letter], may_write: Callable[[], Awaitable[None]]) -> None:
         """Store letters durably; returns only then. Waits for `may_write` before every try."""
@@ -149,13 +152,20 @@ class DeadLetterWriter:
         return await self._store.holds(self._partition, self._names[processor], *object_id)
 
     def _time_ms(self, letter: Letter) -> int:
-        """The time of a letter: one that waits behind others is later, since they are redriven by it.
+        """The time of a letter: letters are redriven by it, and those of one moment by their positions.
 
-        Over a change of the owner that is so as far as their clocks agree.
+        So one that comes after another of its processor and object, but stands no further in the
+        partition, is later. Over a change of the owner that is so as far as their clocks agree.
         """
-        follows = letter.reason is Reason.PARKED
-        self._last_ms = max(self._clock.now_ms(), self._last_ms + follows)
-        return self._last_ms
+        now_ms = self._clock.now_ms()
+        subject = letter.subject
+        place = subject.position.sequence_number, subject.position.index
+        line = letter.processor, subject.object_id if isinstance(subject, Event) else None
+        if now_ms > self._moment_ms or self._places.get(line, _BEFORE_ALL) >= place:
+            self._moment_ms = max(now_ms, self._moment_ms + 1)
+            self._places.clear()
+        self._places[line] = place
+        return self._moment_ms
 
     def _letter(self, letter: Letter, now_ms: int) -> DeadLetter:
         subject = letter.subject

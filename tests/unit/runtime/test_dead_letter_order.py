@@ -1,0 +1,36 @@
+"""Letters are redriven by their time and position: these say in which order they were put aside."""
+
+from __future__ import annotations
+
+import msgspec
+from harness.letters import letter
+
+from consumer.core.catalogue import Catalogue
+from consumer.core.effects import Letter
+from consumer.events import Position, Reason
+from consumer.redrive.lettered import event_of
+from consumer.runtime.clock import SystemClock
+from consumer.runtime.writers import DeadLetterWriter
+from consumer.stores.memory import MemoryDeadLetters
+
+
+class Frozen(SystemClock):
+    def now_ms(self):
+        return 1_700_000_000_000
+
+
+async def test_of_one_moment_the_later_letter_of_an_object_is_redriven_later():
+    # A version that came late was released before one that stands before it; internal events share a place.
+    store = MemoryDeadLetters()
+    writer = DeadLetterWriter(store, letter("fraud", 1).partition, ["deploy"], Frozen())
+
+    async def may_write():
+        pass
+
+    for version, number in ((1, 5), (2, 3), (3, 3), (4, 4)):
+        kept = letter("fraud", version)
+        kept = msgspec.structs.replace(kept, position=Position("0", number, 0))
+        event = event_of(kept, Catalogue())
+        await writer.write([Letter(None, 0, event, Reason.REJECTED, "", 1)], may_write)
+
+    assert [each.event_id async for each in store.letters()] == [f"fraud-{n}" for n in (1, 2, 3, 4)]

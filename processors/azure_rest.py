@@ -305,7 +305,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
     try:
         seconds = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):  # the second for a year that is none
         return None
     return min(max(seconds, 0.0), RETRY_AFTER_MAX_S)
 

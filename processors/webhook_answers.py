@@ -48,7 +48,7 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
         return min(float(text[:9]), RETRY_AFTER_MAX_S)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the second for a year that is none
         return None
     at_s = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     return min(max(at_s - now_s, 0.0), RETRY_AFTER_MAX_S)

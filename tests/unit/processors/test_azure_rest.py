@@ -38,6 +38,7 @@ anything = st.recursive(
         ("soon", None),
         ("1.5", None),
         ("-3", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
     ],
 )
 def test_the_seconds_to_wait_are_read_and_bounded(text, seconds):

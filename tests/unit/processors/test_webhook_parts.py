@@ -129,6 +129,7 @@ NOW_S = 1_795_240_800.0
         ("", None),
         ("٣", None),
         ("Fri, 99 Foo 2999", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
     ],
 )
 def test_how_long_to_leave_an_endpoint_alone_is_read_and_capped(text, wait_s):

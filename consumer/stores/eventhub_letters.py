@@ -119,11 +119,11 @@ class Assembler:
 
     def _join(self, id_: str, part: int, parts: int, body: bytes) -> bytes | None:
         """The whole body with its last part; a part that was sent twice, or out of turn, is not taken."""
-        begun = self._unfinished.setdefault(id_, [])
+        begun = self._unfinished.get(id_, [])
         if part != len(begun) or parts > _PARTS_MAX:
             return None
-        begun.append(body)
-        if len(begun) == parts:
+        self._unfinished[id_] = [*begun, body]
+        if part + 1 == parts:
             return b"".join(self._unfinished.pop(id_))
         if len(self._unfinished) > _UNFINISHED_MAX:
             oldest = next(iter(self._unfinished))

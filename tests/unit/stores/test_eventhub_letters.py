@@ -122,3 +122,11 @@ async def test_a_hub_that_is_away_is_a_store_that_is_away_and_nothing_is_lost_by
     assert await other.count() == 0
     await store.close()
     await other.close()
+
+
+def test_ends_of_letters_whose_beginning_is_gone_take_no_room():
+    assembler = Assembler()
+    for number in range(100):
+        *_, last = messages_of(Do.PUT, letter("fraud", number, original=b"x" * 400_000))
+        assert assembler.take(last.body, last.properties) is None
+    assert not assembler._unfinished

@@ -163,7 +163,8 @@ class Nemesis:
         await self._world.stop(replica)
         if replica.owner is owner and replica.is_ended:
             await asyncio.sleep(self._chance.uniform(0.1, 3))
-            self._world.start(replica)
+            if replica.owner is owner:  # two may have stopped it, and one has started it again
+                self._world.start(replica)
 
     async def _store_outage(self) -> None:
         await self._outage(self._world.store_weather, (2.0, 6.0, 25.0))

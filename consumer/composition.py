@@ -43,7 +43,7 @@ from consumer.runtime.clock import Clock, SystemClock
 from consumer.runtime.engine import Engine, EngineParts
 from consumer.runtime.engines import Engines, labelled
 from consumer.runtime.gate import Gate
-from consumer.runtime.keying import Keying
+from consumer.runtime.keying import Aside, Keying
 from consumer.runtime.lanes import CUT_OFF_S, processor_of
 from consumer.runtime.lease import FENCE_AFTER_S
 from consumer.runtime.lifecycle import run_engine
@@ -102,12 +102,14 @@ class _Stores(NamedTuple):
 
 @asynccontextmanager
 async def _reading_of(
-    settings: Settings, checkpoints: InspectableStore, reading: tuple[Source, Origin] | None
+    settings: Settings, stores: _Stores, reading: tuple[Source, Origin] | None
 ) -> AsyncIterator[tuple[Source, Origin]]:
     """The source, and where it reads: the one that the settings name, unless there is another."""
     async with AsyncExitStack() as stack:
         if reading is None:
-            opened = open_source(settings.source, checkpoints, keying_of(settings))
+            opened = open_source(
+                settings.source, stores.checkpoints, keying_of(settings, stores.dead_letters)
+            )
             reading = await stack.enter_async_context(opened)
         yield reading
 
@@ -135,7 +137,7 @@ async def compose(
         collectors: list[Collector] = []
         groups = groups_of(settings) if reading is None else {SHARED: settings}
         for group, told in groups.items():
-            opened = await stack.enter_async_context(_reading_of(told, checkpoints, reading))
+            opened = await stack.enter_async_context(_reading_of(told, stores, reading))
             of_group = [running_processor(each, opened[1].group, clock) for each in told.processors]
             parts = _parts_of(told, opened, of_group, stores, partial(retire, group))
             engines[group] = Engine(parts, clock)
@@ -246,10 +248,14 @@ def admission_of(settings: Settings, also: Iterable[str] = ()) -> Admission:
     return Admission(None if topics == "any" else topics, None if types is None else (*types, *also))
 
 
-def keying_of(settings: Settings) -> opening.Keying:
-    """How a source that is not keyed by object finds out what an event's object is."""
+def keying_of(settings: Settings, store: DeadLetterStore | None = None) -> opening.Keying:
+    """How a source that is not keyed by object finds out what an event's object is.
+
+    `store`: where it puts aside what it cannot send on; None for who only looks.
+    """
     find = Keying(catalogue_of(settings), admission_of(settings))
-    return opening.Keying(find, settings.sequence.idle_margin_s)
+    put_aside = None if store is None else Aside(find, store, SystemClock())
+    return opening.Keying(find, settings.sequence.idle_margin_s, put_aside)
 
 
 def catalogue_of(settings: Settings) -> Catalogue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -36,6 +36,8 @@ class Keying(NamedTuple):
     """For every message its events: the object's key, and the event's original bytes."""
     margin_s: float
     """How far log time stays behind the local clock where nothing comes."""
+    put_aside: Callable[[PartitionId, RawBatch, int, int, str], Awaitable[bool]] | None = None
+    """Puts aside what is too large, given its row, its element and why; None: nothing is sent on."""
 
 
 class Identity(Protocol):
@@ -224,11 +226,19 @@ async def open_eventhub(
 async def _open_kafka(source: KafkaSource, keying: Keying | None) -> AsyncIterator[tuple[Source, Origin]]:
     _require_faust()
     from consumer.sources.faust import FaustSource  # noqa: PLC0415 - half a second
+    from consumer.sources.faust_rekey import Rekeying  # noqa: PLC0415
 
     assert keying is not None
+    put_aside = keying.put_aside
+    assert put_aside is not None
+
+    async def put_aside_here(batch: RawBatch, row: int, element: int, why: str) -> bool:
+        place = PartitionId(_broker_of(source), source.topic, source.group, batch.partition)
+        return await put_aside(place, batch, row, element, why)
+
     async with AsyncExitStack() as stack:
         told = await faust_settings(source, stack, keying.margin_s)
-        reader = FaustSource(told, keying.find)
+        reader = FaustSource(told, Rekeying(keying.find, put_aside_here))
         description = f"topic {source.topic} at {source.bootstrap}, consumer group {source.group}"
         if source.rekey_topic is not None:
             description += f", re-keyed in {source.rekey_topic}"

@@ -6,6 +6,7 @@ Faust (0.15) gets wrong, and the answer:
 
 F1   A refused produce is forgotten and its event committed. — Each future is awaited before the message
      counts as done, and the first refusal ends the process with exit code 75 (`Rekeyer`).
+     An event that is too large for the topic is a dead letter instead: it would be refused for ever.
 F2   Acknowledgements overtake unfinished events. — Commits come from the stored checkpoint alone (`Inlet`).
 F3   An exception in an agent drops its event. — There are no agents. A reader's error is told, or ends us.
 F4   State is durable before what follows from it. — There are no tables: state and checkpoint are one write.
@@ -34,9 +35,10 @@ from consumer.sources.faust_board import BoardParts, FaustBoard
 from consumer.sources.faust_feed import Feed
 from consumer.sources.faust_inquiry import Inquiry
 from consumer.sources.faust_metrics import FaustCollector
-from consumer.sources.faust_preflight import partition_counts
+from consumer.sources.faust_preflight import largest_batch, partition_counts
 from consumer.sources.faust_reader import TROUBLES
-from consumer.sources.faust_rekey import KeyEvents
+from consumer.sources.faust_rekey import Rekeying
+from consumer.sources.faust_sending import Sender
 from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
@@ -54,10 +56,10 @@ _log = structlog.get_logger("inturn.kafka")
 class FaustSource:
     """Reads the partitions that the group gives this replica."""
 
-    def __init__(self, settings: FaustSettings, key_events: KeyEvents) -> None:
-        """`key_events` finds the events in a message, and their objects."""
+    def __init__(self, settings: FaustSettings, rekeying: Rekeying) -> None:
+        """`rekeying` finds the events in a message, and their objects."""
         self._settings = settings
-        self._key_events = key_events
+        self._rekeying = rekeying
         self._board: FaustBoard | None = None
         self._app: faust.App | None = None
         self.collector = FaustCollector(lambda: self._board)
@@ -125,15 +127,15 @@ class FaustSource:
         self._ended.clear()
         try:
             counts = await partition_counts(self._settings)
-            inquiry = Inquiry(self._settings)
+            inquiry, sender = Inquiry(self._settings), Sender(self._settings, self._ask_limit)
             try:
                 await self._connect(inquiry)
+                await sender.learn_limit()
                 async with asyncio.TaskGroup() as tasks:
-                    parts = BoardParts(
-                        self._settings, intake, tasks, self._key_events, counts, inquiry, self._say
-                    )
-                    await self._read(parts)
+                    told = self._settings, intake, tasks, self._rekeying
+                    await self._read(BoardParts(*told, counts, inquiry, sender, self._say))
             finally:
+                await sender.stop()
                 await inquiry.stop()
         finally:
             self._ended.set()
@@ -158,10 +160,17 @@ class FaustSource:
             message = f"Kafka at {self._settings.bootstrap} does not answer: {error or type(error).__name__}"
             raise SourceUnavailable(message) from error
 
+    async def _ask_limit(self) -> int | None:
+        topic = self._settings.rekey_topic
+        return None if topic is None else await largest_batch(self._settings, topic)
+
     async def _read(self, parts: BoardParts) -> None:
         tasks = parts.tasks
         board = self._board = FaustBoard(parts)
-        app = self._app = board.app = make_app(self._settings, board, self.collector.monitor)
+        sender = parts.sender
+        app = make_app(self._settings, board, self.collector.monitor, sender.batch_bytes)
+        self._app = board.app = app
+        sender.producer = app.producer
         beside = [
             tasks.create_task(task, name=name)
             for name, task in {

@@ -37,8 +37,9 @@ _POLL_S = 0.2
 _REBALANCE_S = 60.0
 """How long the group waits for us to give partitions back."""
 _LINGER_S = 0.005
-_REQUEST_MAX_BYTES = 1_000_000
+REQUEST_MAX_BYTES = 1_000_000
 """Event Hubs closes the connection over more."""
+BATCH_MAX_BYTES = 262_144
 IDLE_MAX_MS = 180_000
 """Azure drops connections that were silent for four minutes, without a word."""
 
@@ -162,8 +163,13 @@ class Transport(driver.Transport):
     is_idempotent: bool = True
 
 
-def make_app(settings: FaustSettings, board: Board, monitor: PrometheusMonitor) -> faust.App:
-    """Make an app that reads the topics of the settings; the caller starts and stops it."""
+def make_app(
+    settings: FaustSettings, board: Board, monitor: PrometheusMonitor, batch_bytes: int = BATCH_MAX_BYTES
+) -> faust.App:
+    """Make an app that reads the topics of the settings; the caller starts and stops it.
+
+    `batch_bytes`: how large batches may become that hold more than one message.
+    """
     for name in ("faust", "mode", __name__):  # Faust gives every class the logger of its module
         logging.getLogger(name).setLevel(logging.WARNING)
     # Of brokers that are away it tells twenty times a second; the source tells it once.
@@ -186,8 +192,8 @@ def make_app(settings: FaustSettings, board: Board, monitor: PrometheusMonitor) 
         producer_connections_max_idle_ms=IDLE_MAX_MS,
         producer_request_timeout=settings.produce_timeout_s,
         producer_linger=_LINGER_S,
-        producer_max_batch_size=262_144,
-        producer_max_request_size=_REQUEST_MAX_BYTES,
+        producer_max_batch_size=batch_bytes,
+        producer_max_request_size=REQUEST_MAX_BYTES,
         producer_acks=-1,
         producer_compression_type=None if settings.compression == "none" else settings.compression,
         topic_allow_declare=False,

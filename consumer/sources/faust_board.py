@@ -15,7 +15,8 @@ from consumer.sources.faust_columns import Record
 from consumer.sources.faust_feed import Feed
 from consumer.sources.faust_inquiry import Inquiry
 from consumer.sources.faust_reader import Clients, Reader
-from consumer.sources.faust_rekey import KeyEvents, Rekeyer, Reports
+from consumer.sources.faust_rekey import Rekeyer, Rekeying, Reports
+from consumer.sources.faust_sending import Sender
 from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ class BoardParts(NamedTuple):
     settings: FaustSettings
     intake: Intake
     tasks: asyncio.TaskGroup
-    key_events: KeyEvents
+    rekeying: Rekeying
     counts: Mapping[str, int]
     """The partitions of each topic."""
     inquiry: Inquiry
+    sender: Sender
     say: Callable[[str, str | None], None]
     """Told why a partition cannot be read, and None when it can."""
 
@@ -53,6 +55,8 @@ class FaustBoard:
         self.was_assigned = False
         self.rekeyed = 0
         """Events that were sent on."""
+        self.put_aside = 0
+        """Events that were too large for that."""
         self.is_stopped = False
         """Nothing new is handed over any more."""
         self._done: dict[TP, int] = {}
@@ -104,6 +108,10 @@ class FaustBoard:
         """Count events that were sent on."""
         self.rekeyed += events
 
+    def count_put_aside(self, events: int) -> None:
+        """Count events that were too large to be sent on."""
+        self.put_aside += events
+
     def note_done(self, partition: TP, offset: int) -> None:
         """Everything before this offset is done."""
         self._done[partition] = max(offset, self._done.get(partition, 0))
@@ -121,7 +129,7 @@ class FaustBoard:
         assert app is not None
         inlet = app.consumer
         assert isinstance(inlet, Inlet)
-        clients = Clients(inlet, parts.inquiry, app.producer)
+        clients = Clients(inlet, parts.inquiry, parts.sender)
         counts = parts.counts[parts.settings.topic], parts.counts[parts.settings.read_topic]
         if partition.topic == parts.settings.read_topic:
             return Feed(partition, parts.settings, clients, parts.intake, parts.say, counts[0])
@@ -129,7 +137,7 @@ class FaustBoard:
             partition,
             parts.settings,
             clients,
-            parts.key_events,
-            Reports(self.note_done, self.count_rekeyed, self.fail),
+            parts.rekeying,
+            Reports(self.note_done, self.count_rekeyed, self.count_put_aside, self.fail),
             counts,
         )

@@ -38,6 +38,9 @@ class FaustCollector(Collector):
             labels=["topic", "partition"],
         )
         sent = CounterMetricFamily("inturn_kafka_rekeyed", "Events that were sent on by their object.")
+        aside = CounterMetricFamily(
+            "inturn_kafka_put_aside", "Events that were too large to be sent on, and are dead letters."
+        )
         turns = CounterMetricFamily("inturn_kafka_rebalances", "Times that partitions were shared out anew.")
         if board is not None:
             for reader in board.rekeyers():
@@ -46,6 +49,7 @@ class FaustCollector(Collector):
                     topic, partition = reader.partition
                     lag.add_metric([topic, str(partition)], max(newest + 1 - following, 0))
             sent.add_metric([], board.rekeyed)
+            aside.add_metric([], board.put_aside)
             turns.add_metric([], 0 if board.app is None else board.app.rebalancing_count)
-        yield from (lag, sent, turns)
+        yield from (lag, sent, aside, turns)
         yield from self._registry.collect()

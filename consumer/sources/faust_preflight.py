@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from consumer.errors import ConfigurationError, SourceUnavailable
@@ -16,6 +17,8 @@ from consumer.sources.faust_settings import FaustSettings
 
 _AGAIN_S = 1.0
 _UNKNOWN_TOPIC = 3
+_LIMIT = "max.message.bytes"
+_ANSWER_S = 5.0
 _REFUSED = {29: "this client may not read about it", 17: "its name is none that Kafka takes"}
 _log = structlog.get_logger("inturn.kafka")
 
@@ -40,10 +43,30 @@ async def partition_counts(settings: FaustSettings) -> Mapping[str, int]:
             await asyncio.sleep(_AGAIN_S)
 
 
+async def largest_batch(settings: FaustSettings, topic: str) -> int | None:
+    """The bytes that a batch in a topic may have; None if this client is not told."""
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic, {_LIMIT: ""})
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            admin = AIOKafkaAdminClient(client_id=f"{settings.group}-preflight", **client_options(settings))
+            try:
+                await admin.start()
+                answers = await admin.describe_configs([asked])
+            finally:
+                await admin.close()
+    except (KafkaError, TimeoutError, OSError) as error:
+        why = str(error) or type(error).__name__
+        _log.info("Brokers do not say how large an event may be.", topic=topic, error=why)
+        return None
+    resources = [each for answer in answers for each in answer.resources]
+    entries = [entry for code, *_, found in resources if not code for entry in found]
+    return next((int(entry[1]) for entry in entries if entry[0] == _LIMIT and entry[1]), None)
+
+
 async def _ask(settings: FaustSettings) -> Mapping[str, int]:
     admin = AIOKafkaAdminClient(client_id=f"{settings.group}-preflight", **client_options(settings))
-    await admin.start()
     try:
+        await admin.start()
         told = await admin.describe_topics(list(settings.topics))
     finally:
         await admin.close()

@@ -16,10 +16,10 @@ from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
     from faust.types import TP
-    from faust.types.transports import ProducerT
 
     from consumer.sources.faust_app import Inlet
     from consumer.sources.faust_inquiry import Inquiry
+    from consumer.sources.faust_sending import Sender
 
 TROUBLES = (KafkaError, TimeoutError)
 """What comes of asking brokers that are away; the question is put again."""
@@ -32,7 +32,7 @@ class Clients(NamedTuple):
     inlet: Inlet
     """Fetches, and is told where and when to."""
     inquiry: Inquiry
-    producer: ProducerT
+    sender: Sender
 
 
 class Reader(ABC):

@@ -3,23 +3,26 @@
 One message may hold events of several objects, so each event becomes a message of its own, with its original
 bytes. Sending is in order, and a chunk is done when the brokers have acknowledged all of it; so after a crash
 a chunk may come twice, and the second ones are duplicates to the pipelines.
+
+An event that is too large for the topic is put aside before its message counts as done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from consumer.errors import SourceUnavailable
 from consumer.events import RawBatch
 from consumer.sources.faust_app import FaustError
 from consumer.sources.faust_columns import MARK_BODY, ORIGIN, Origin, Record, keyed_batch
 from consumer.sources.faust_reader import AGAIN_S, TROUBLES, Clients, Reader
+from consumer.sources.faust_sending import Message
 from consumer.sources.faust_settings import FaustSettings
 
 if TYPE_CHECKING:
@@ -31,6 +34,16 @@ Keyed: TypeAlias = "list[tuple[bytes, bytes]]"
 """The events of a message: what each is placed by, and its original bytes."""
 KeyEvents: TypeAlias = "Callable[[RawBatch], list[Keyed]]"
 """Says for every message of a batch which events are in it, and of which objects."""
+PutAside: TypeAlias = "Callable[[RawBatch, int, int, str], Awaitable[bool]]"
+"""Puts the event of a row and an element aside, durably, with why it is too large; False: nobody wants it."""
+
+
+class Rekeying(NamedTuple):
+    """What is known of events, which a source does not know."""
+
+    key_events: KeyEvents
+    put_aside: PutAside
+
 
 MARKS_PER_S_MAX = 200
 """Marks of all partitions of the source, together: with many partitions each of them marks more rarely."""
@@ -44,6 +57,8 @@ class Reports(NamedTuple):
     """The offset behind everything that was acknowledged."""
     sent: Callable[[int], None]
     """How many events were sent on."""
+    put_aside: Callable[[int], None]
+    """How many were put aside."""
     refuse: Callable[[SourceUnavailable], None]
     """Why an event was not taken."""
 
@@ -56,14 +71,14 @@ class Rekeyer(Reader):
         partition: TP,
         settings: FaustSettings,
         clients: Clients,
-        key_events: KeyEvents,
+        rekeying: Rekeying,
         reports: Reports,
         counts: tuple[int, int],
     ) -> None:
         """`counts`: the partitions of the source topic, and of the re-key topic."""
         super().__init__(partition, settings, clients)
-        self._producer = clients.producer
-        self._key_events = key_events
+        self._sender = clients.sender
+        self._rekeying = rekeying
         self._reports = reports
         self._targets = counts[1]
         self._mark_every_s = max(_MARK_EVERY_S, counts[0] * counts[1] / MARKS_PER_S_MAX)
@@ -71,6 +86,12 @@ class Rekeyer(Reader):
         self._marked_ms = 0
         self._reached_ms = 0
         """Everything that was enqueued before this was sent on."""
+        self._is_putting_aside = False
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether records wait here, or the store of dead letters is waited for."""
+        return self._is_putting_aside or super().is_held_up
 
     async def _run(self) -> None:
         await self._begin()
@@ -128,13 +149,14 @@ class Rekeyer(Reader):
         return max(committed, begin)
 
     async def _send_on(self, records: Sequence[Record]) -> None:
-        topic, partition = self.settings.rekey_topic, self.partition.partition
-        assert topic is not None
+        partition = self.partition.partition
         is_event_hubs = self.settings.security.is_event_hubs
         batch = keyed_batch(str(partition), records, None, is_event_hubs=is_event_hubs)
         now_ms = time.time_ns() // 1_000_000
-        sent: list[Awaitable[object]] = []
-        for row, (record, events) in enumerate(zip(records, self._key_events(batch), strict=True)):
+        messages: list[Message] = []
+        places: list[tuple[int, int]] = []
+        keyed = self._rekeying.key_events(batch)
+        for row, (record, events) in enumerate(zip(records, keyed, strict=True)):
             # A producer's clock that is ahead would hold everybody's events until that time has come.
             time_ms = min(batch.enqueued_times_ms[row], now_ms)
             self._reached_ms = max(self._reached_ms, time_ms)
@@ -143,19 +165,33 @@ class Rekeyer(Reader):
                 others = [(name, _plain(batch.properties_at(row)[name])) for name, _ in others]
             for index, (key, body) in enumerate(events):
                 origin = Origin(partition, record.offset, index, time_ms)
-                sent.append(await self._send(key, body, self._target(key), [*others, origin.header()]))
-        await asyncio.gather(*sent)
-        self._reports.sent(len(sent))
+                headers = [*others, origin.header()]
+                messages.append(Message(key, body, self._target(key), headers))
+                places.append((row, index))
+        refused = await self._sender.send(messages)
+        self._reports.sent(len(messages) - len(refused))
+        if refused:
+            await self._put_aside(batch, {places[index]: why for index, why in refused.items()})
+
+    async def _put_aside(self, batch: RawBatch, refused: Mapping[tuple[int, int], str]) -> None:
+        self._is_putting_aside = True
+        try:
+            for (row, element), why in sorted(refused.items()):
+                if await self._rekeying.put_aside(batch, row, element, why):
+                    self._reports.put_aside(1)
+                    _log.warning(
+                        "An event is too large to be sent on by its object; it is a dead letter.",
+                        partition=batch.partition,
+                        offset=batch.sequence_numbers[row],
+                        element=element,
+                        error=why,
+                    )
+        finally:
+            self._is_putting_aside = False
+            self.moved_s = time.monotonic()
 
     def _target(self, key: bytes) -> int:
         return int.from_bytes(key[:8], "big") % self._targets
-
-    async def _send(
-        self, key: bytes | None, body: bytes, target: int, headers: list[tuple[str, bytes]]
-    ) -> Awaitable[object]:
-        topic = self.settings.rekey_topic
-        assert topic is not None
-        return await self._producer.send(topic, key, body, target, None, headers)
 
     async def _mark(self) -> None:
         """Say in every partition of the re-key topic how far this one of the source is."""
@@ -166,9 +202,9 @@ class Rekeyer(Reader):
             return
         self._marked_ms = self._reached_ms
         header = [Origin(self.partition.partition, -1, 0, self._reached_ms).header()]
-        await asyncio.gather(
-            *[await self._send(None, MARK_BODY, target, header) for target in range(self._targets)]
-        )
+        marks = [Message(None, MARK_BODY, target, header) for target in range(self._targets)]
+        for why in (await self._sender.send(marks)).values():
+            raise MessageSizeTooLargeError(why)
 
     async def _look_for_end(self) -> None:
         """If everything that the topic had a moment ago was sent on, log time may follow the clock."""

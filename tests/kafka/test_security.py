@@ -21,6 +21,7 @@ from harness.kafka_worlds import event
 from consumer.errors import SourceUnavailable
 from consumer.events import NOTHING_DONE, Checkpoint, RawBatch
 from consumer.sources.faust import FaustSource
+from consumer.sources.faust_rekey import Rekeying
 from consumer.sources.faust_settings import FaustSecurity, FaustSettings
 from consumer.sources.faust_tokens import scope_of
 
@@ -92,6 +93,13 @@ class Counting:
         return False
 
 
+def by_one_key() -> Rekeying:
+    async def put_aside(batch: RawBatch, row: int, element: int, why: str) -> bool:
+        raise AssertionError(why)
+
+    return Rekeying(lambda batch: [[(b"key", body)] for body in batch.bodies], put_aside)
+
+
 async def read(broker: Kafka, topic: str, security: FaustSecurity, **settings: Any) -> Counting:
     """Send through the open door, read through the guarded one, re-keyed on the way."""
     make_topic(broker.bootstrap, topic)
@@ -107,7 +115,7 @@ async def read(broker: Kafka, topic: str, security: FaustSecurity, **settings: A
         security=security,
         **settings,
     )
-    source = FaustSource(told, lambda batch: [[(b"key", body)] for body in batch.bodies])
+    source = FaustSource(told, by_one_key())
     intake = Counting()
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())

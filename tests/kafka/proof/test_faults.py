@@ -28,12 +28,12 @@ async def letters(world: KafkaWorld) -> list[DeadLetter]:
         return [each async for each in store.letters()]
 
 
-async def allow_bytes(world: KafkaWorld, count: int) -> None:
-    """Let the re-key topic take batches of so many bytes."""
+async def take_any_time(world: KafkaWorld) -> None:
+    """Let the re-key topic take messages however old they are."""
     admin = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
     await admin.start()
     try:
-        configs = {"max.message.bytes": str(count)}
+        configs = {"message.timestamp.before.max.ms": str(2**63 - 1)}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, world.rekey_topic, configs)])
     finally:
         await admin.close()
@@ -42,7 +42,7 @@ async def allow_bytes(world: KafkaWorld, count: int) -> None:
 async def test_a_refused_produce_ends_the_worker_and_loses_nothing(
     kafka_bootstrap, figure, explain, tmp_path: Path
 ):
-    topics = {"max_message_bytes": "1500"}
+    topics = {"message_timestamp_before_max_ms": "0"}  # so that every message is too old
     async with open_kafka_world(tmp_path, kafka_bootstrap, topics=topics) as world:
         await world.send(0, EVENTS)
         refused = await world.start()
@@ -51,7 +51,7 @@ async def test_a_refused_produce_ends_the_worker_and_loses_nothing(
         assert code == 75, world.explain("")
         assert "did not take an event" in refused.errors
         lag = await world.committed_lag()
-        await allow_bytes(world, 1_048_588)
+        await take_any_time(world)
         again = await world.start()
         await world.until_done(EVENTS)
         assert await again.stop() == 0

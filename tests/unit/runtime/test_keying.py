@@ -6,10 +6,12 @@ import json
 
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
-from consumer.events import RawBatch
+from consumer.events import Position, RawBatch, Reason
 from consumer.runtime.keying import Keying
 
 TOPIC = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a"
+
+KEYING = Keying(Catalogue(), Admission([TOPIC], None))
 
 
 def blob(subject: str, **fields: object) -> dict[str, object]:
@@ -27,9 +29,12 @@ def blob(subject: str, **fields: object) -> dict[str, object]:
 
 
 def keys(*bodies: bytes) -> list[list[tuple[bytes, bytes]]]:
+    return KEYING(batch_of(*bodies))
+
+
+def batch_of(*bodies: bytes) -> RawBatch:
     count = len(bodies)
-    batch = RawBatch("3", [*bodies], [*range(count)], [""] * count, [0] * count, [None] * count, lambda _: {})
-    return Keying(Catalogue(), Admission([TOPIC], None))(batch)
+    return RawBatch("3", [*bodies], [*range(count)], [""] * count, [0] * count, [None] * count, lambda _: {})
 
 
 def packed(*events: object) -> bytes:
@@ -55,3 +60,13 @@ def test_what_is_no_event_and_what_is_not_admitted_go_on_too():
 
 def test_an_empty_array_has_nothing_to_go_on():
     assert keys(b"[]") == [[]]
+
+
+def test_what_is_too_large_is_put_aside_for_that_unless_it_would_have_been_anyway():
+    spoofed = blob("/a", eventType="Microsoft.Compute.Changed")
+    batch = batch_of(b"{", packed(blob("/a", topic=TOPIC + "2"), blob("/b"), spoofed))
+    letters = [KEYING.letter(batch, *place, "why") for place in ((0, 0), (1, 0), (1, 1), (1, 2))]
+    reasons = [None if letter is None else letter.reason for letter in letters]
+    assert reasons == [Reason.INVALID_JSON, None, Reason.TOO_LARGE, Reason.SPOOFED_TYPE]
+    assert letters[2].subject.position == Position(batch.partition, 1, 1)
+    assert letters[2].error == "why"

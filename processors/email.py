@@ -16,15 +16,15 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from consumer.events import Event
 from consumer.processor import Context, NotYet, Reject, Retry
+from processors.email_doubt import Doubts
 from processors.email_gathering import Gathering
 from processors.email_limit import MailLimit
 from processors.email_link import SmtpLink, SomeRefused
-from processors.email_message import EVENTS_MAX, Letter, Writer
+from processors.email_message import Letter, Writer
 from processors.email_settings import EmailSettings
 from processors.half_done import HalfDone
 
@@ -45,6 +45,8 @@ class Email:
         self._limit = MailLimit(settings.mails_per_hour_max)
         self._gathering: Gathering[Letter] = Gathering(self._deliver, count_max=settings.group_max)
         self._is_catching_up = False
+        self._turn = asyncio.Lock()
+        self._doubts = Doubts()
         self._told = HalfDone()
         self._apart = HalfDone()
         """Events of a mail that was refused: which of them is to blame shows when each has its own."""
@@ -115,11 +117,12 @@ class Email:
 
     async def _deliver(self, letters: Sequence[Letter]) -> None:
         """Send one mail on all of them, or more if they are too many for one."""
-        rest = iter([letter for letter in letters if not self._told.has(letter.event, letter.key)])
-        while part := list(islice(rest, EVENTS_MAX)):
-            await self._send(part)
-            for letter in part:
-                self._told.note(letter.event, letter.key)
+        async with self._turn:  # who waits for it may find then that others have told of its events
+            left = [letter for letter in letters if not self._told.has(letter.event, letter.key)]
+            for part in self._doubts.mails_of(left):
+                await self._send(part)
+                for letter in part:
+                    self._told.note(letter.event, letter.key)
 
     async def _send(self, letters: Sequence[Letter]) -> None:
         mail = self._writer.write(letters)
@@ -130,6 +133,7 @@ class Email:
                 self._writer.sender.addr_spec,
                 self._writer.recipients,
                 mail.message.as_bytes(),
+                self._doubts.handing_over(letters),
                 anyhow=all(self._waited.has(letter.event, letter.key) for letter in letters),
             )
         except Retry as error:

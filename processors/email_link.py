@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from aiosmtplib import (
@@ -64,11 +65,20 @@ class SmtpLink:
             self._trust = await asyncio.to_thread(_trust, self._settings.ca_file)
         self._password()
 
-    async def send(self, sender: str, recipients: Sequence[str], content: bytes, *, anyhow: bool) -> None:
+    async def send(
+        self,
+        sender: str,
+        recipients: Sequence[str],
+        content: bytes,
+        handing_over: AbstractContextManager[None],
+        *,
+        anyhow: bool,
+    ) -> None:
         """Hand a mail over to the server.
 
         A recipient who is refused for now keeps the others waiting too, so that nobody gets it twice; unless
-        `anyhow`: then it goes to those who are taken, and who was left out is logged.
+        `anyhow`: then it goes to those who are taken, and who was left out is logged. `handing_over`
+        lasts from when the server gets the mail until it has answered.
         Raises `Retry`, `SomeRefused`, which is one, and `Reject`; then nobody was sent anything, or nobody
         knows.
         """
@@ -76,7 +86,10 @@ class SmtpLink:
             finished = False
             try:
                 smtp = await self._connected()
-                await self._transact(smtp, sender, recipients, content, anyhow=anyhow)
+                refused = await self._address(smtp, sender, recipients, anyhow=anyhow)
+                with handing_over:
+                    await smtp.data(content)
+                _tell_of(refused)
                 finished = True
             except SMTPResponseException as error:
                 finished = await self._is_reset()
@@ -149,9 +162,10 @@ class SmtpLink:
             return False
         return True
 
-    async def _transact(
-        self, smtp: SMTP, sender: str, recipients: Sequence[str], content: bytes, *, anyhow: bool
-    ) -> None:
+    async def _address(
+        self, smtp: SMTP, sender: str, recipients: Sequence[str], *, anyhow: bool
+    ) -> list[SMTPRecipientRefused]:
+        """Say who gets the mail; gives who does not. Raises `SomeRefused`, `Reject`."""
         await smtp.mail(sender)
         refused: list[SMTPRecipientRefused] = []
         for recipient in recipients:
@@ -168,12 +182,7 @@ class SmtpLink:
             if for_now:
                 raise SomeRefused(f"the mail server does not take a recipient for now: {said}")
             raise Reject(f"the mail server takes none of the recipients: {said}")
-        await smtp.data(content)
-        if refused:
-            _log.error(
-                "A mail was sent, but not to everybody: the server refused some recipients. refused=%s",
-                "; ".join(f"{error.recipient}: {_said(error)}" for error in refused),
-            )
+        return refused
 
     def _password(self) -> str | None:
         if self._password_file is not None:
@@ -192,6 +201,14 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except (OSError, ssl.SSLError) as error:
         raise ProcessorSettingsError(f"ca_file: {ca_file} cannot be used: {error}") from error
+
+
+def _tell_of(refused: Sequence[SMTPRecipientRefused]) -> None:
+    if refused:
+        _log.error(
+            "A mail was sent, but not to everybody: the server refused some recipients. refused=%s",
+            "; ".join(f"{error.recipient}: {_said(error)}" for error in refused),
+        )
 
 
 def _closed_door(error: SMTPResponseException) -> Retry:

@@ -16,7 +16,18 @@ import typer
 from rich.console import Console
 
 from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
-from consumer.cli.dlq_options import Key, Object, Processors, Reasons, Since, Topic, Type, Until, filter_of
+from consumer.cli.dlq_options import (
+    CommandWithKey,
+    Key,
+    Object,
+    Processors,
+    Reasons,
+    Since,
+    Topic,
+    Type,
+    Until,
+    filter_of,
+)
 from consumer.cli.dlq_report import print_letters, print_redrive, print_remaining, proposer, write_letter
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
@@ -74,7 +85,7 @@ def list_(  # noqa: PLR0913 - the options of a command
     print_letters(Console(), letters, count)
 
 
-@app.command()
+@app.command(cls=CommandWithKey)
 def show(
     key: Annotated[str, typer.Argument(help="The letter's key, or its beginning.")],
     *,

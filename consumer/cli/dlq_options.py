@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
+from typer.core import TyperCommand
 
 from consumer.reasons import Reason
 from consumer.replay.places import parse_place
@@ -34,6 +36,21 @@ Type: TypeAlias = Annotated[
     str | None, typer.Option("--type", help="The event type; * at the end: its beginning.")
 ]
 Key: TypeAlias = Annotated[str | None, typer.Option("--key", help="The letter's key, or its beginning.")]
+
+_DASHED_KEY = re.compile(r"-[A-Za-z0-9_-]{11,}")
+"""A key that begins with a dash, as long as a list shows it, or longer."""
+
+
+class CommandWithKey(TyperCommand):
+    """A command whose argument is a letter's key: one in 64 begins with a dash, and is no option for that."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Move a key that looks like an option behind ``--``."""
+        options = {name for each in self.params for name in (*each.opts, *each.secondary_opts)}
+        keys = [each for each in args if _DASHED_KEY.fullmatch(each) and each not in options]
+        if keys and "--" not in args:
+            args = [*(each for each in args if each not in keys), "--", *keys]
+        return super().parse_args(ctx, args)
 
 
 def filter_of(
@@ -73,8 +90,10 @@ def _time_ms(option: str, text: str | None) -> int | None:
         return None
     try:
         place = parse_place(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+    except ValueError:
+        place = None
     if not isinstance(place, datetime):
-        raise typer.BadParameter(f"{text} is no time: write 2026-11-21T06:30:00Z or -2h", param_hint=option)
+        raise typer.BadParameter(
+            f"{text} is no time with its zone: write 2026-11-21T06:30:00Z or -2h", param_hint=option
+        )
     return int(place.timestamp() * 1_000)

@@ -31,7 +31,7 @@ class Console:
     class Settings(BaseModel):
         """How lines look."""
 
-        model_config = ConfigDict(frozen=True, extra="forbid")
+        model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
         format: Literal["text", "json"] = "text"
         """``text`` for people; ``json`` is one object a line, for `jq`."""

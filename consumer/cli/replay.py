@@ -128,6 +128,8 @@ def replay(  # noqa: PLR0913 - the options of a command
     because of that is neither.
 
     Ctrl-C finishes what is in flight; --resume goes on there, and repeats nothing.
+
+    Exit code 1: something was dead-lettered, or the hub had not all of it any more. 75: stopped early.
     """
     settings = load_settings(config, os.environ)
     place = state or ledger_path(settings, config)

@@ -87,7 +87,7 @@ class RunningProcessor:
 class Turn:
     """What the attempts of one lane need, and what is seen of them from outside."""
 
-    __slots__ = ("clock", "deadline", "emitted", "epoch", "lease", "started_s")
+    __slots__ = ("clock", "deadline", "emitted", "epoch", "is_closing", "lease", "started_s")
 
     def __init__(self, lease: Lease, clock: Clock, epoch: int) -> None:
         self.lease = lease
@@ -98,6 +98,19 @@ class Turn:
         """When the attempt began that runs now."""
         self.emitted: Sequence[Emission] = ()
         """What the attempt wants emitted that has just succeeded."""
+        self.is_closing = False
+        """Nothing more is begun: who would begin waits to be cut off."""
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether an attempt may begin now."""
+        return not self.is_closing and self.lease.is_valid
+
+    async def hold(self) -> None:
+        """Return when an attempt may begin; never, if none is to begin any more."""
+        await self.lease.hold()
+        if self.is_closing:
+            await asyncio.Event().wait()
 
 
 class Ending(NamedTuple):
@@ -166,13 +179,13 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
     """Attempt until there is a verdict on all events together; None: they are to be tried one by one.
 
     What a chunk cannot do together costs only the bad event if each is tried alone. Never raises, but for
-    being cancelled itself. No attempt begins while the partition may be another owner's.
+    being cancelled itself. No attempt begins while the partition may be another owner's, or is given up.
     """
     gate, attempts, permit = processor.gate, 0, 0
     trouble: _Trouble | None = None
     while True:
-        if not turn.lease.is_valid:
-            await turn.lease.hold()
+        if not turn.may_begin:
+            await turn.hold()
         if not gate.is_calm:
             permit = await _enter(gate, turn, len(events))
         attempts += 1
@@ -208,10 +221,10 @@ async def _enter(gate: Gate, turn: Turn, count: int) -> int:
     """Wait until an attempt may begin, by the gate and still by the lease; gives the gate's permit."""
     while True:
         permit = await gate.enter(turn.lease.partition, count)
-        if turn.lease.is_valid:
+        if turn.may_begin:
             return permit
         gate.withdrawn(permit, unused=count)
-        await turn.lease.hold()
+        await turn.hold()
 
 
 async def _attempt(

@@ -120,6 +120,8 @@ class Lanes:
     def finish(self) -> None:
         """Begin nothing more: what waits is left to the next owner, what runs may end."""
         self._is_finishing = True
+        for lane in self._all():
+            lane.turn.is_closing = True  # an attempt after one that fails is one more
         self._forget_waiting()
 
     def _forget_waiting(self) -> None:

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 from consumer.core.flights import Delivery
 from consumer.processor import Reject
+from consumer.runtime.clock import SystemClock
+from consumer.runtime.gate import Gate
+from consumer.runtime.rate import RatePolicy, TokenBucket
 from consumer.stores.memory import MemoryDeadLetters
 
 from .conftest import POLICY, Recorder, batch, body, partition_id, running, versions
@@ -157,5 +160,52 @@ async def test_what_was_cut_off_when_a_partition_was_given_back_does_not_spoil_a
         await it.source.intake.assigned("0")
         await it.source.intake.received(batch(*versions(1)))
         await it.until(lambda: recorder.ids == ["m-1"])
+
+    assert it.engine.was_clean
+
+
+async def test_what_fails_during_a_drain_is_not_tried_again_but_left_to_the_next_owner(bench):
+    """A second attempt may take longer than the drain, and would be cut off half-way."""
+    fails = asyncio.Event()
+
+    async def fail_when_told(_event):
+        await fails.wait()
+        fails.clear()
+        raise ConnectionError("away")
+
+    recorder = Recorder(before=fail_when_told)
+    async with bench([running(recorder, deadline_s=60)], drain_timeout_s=5.0) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(1)))
+        await it.until(lambda: len(recorder.attempts) == 1)
+        it.engine.drain()
+        await it.until(lambda: it.engine.status().partitions[0].state == "draining")
+        fails.set()
+
+    assert len(recorder.attempts) == 1
+    assert it.engine.was_clean
+
+
+async def test_who_waits_for_the_rate_limit_begins_nothing_during_a_drain(bench):
+    clock, running_now, release = SystemClock(), [], asyncio.Event()
+
+    async def take_a_while(event):
+        running_now.append(event.id)
+        await release.wait()
+
+    bucket = TokenBucket(RatePolicy(events=1, per_s=0.05, burst=1), clock.monotonic_s())
+    processor = running(
+        Recorder(before=take_a_while), concurrency=50, deadline_s=60, gate=Gate("keep", clock, None, bucket)
+    )
+    async with bench([processor], drain_timeout_s=10.0) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*(body(f"m{number}", 1) for number in range(20))))
+        await it.until(lambda: len(running_now) == 1 and processor.gate.waiting > 5)
+        it.engine.drain()
+        await it.until(lambda: it.engine.status().partitions[0].state == "draining")
+        begun = len(running_now)
+        await asyncio.sleep(0.3)
+        assert len(running_now) == begun
+        release.set()
 
     assert it.engine.was_clean

@@ -48,10 +48,16 @@ def read_configuration(path: Path, env: Mapping[str, str]) -> Configuration:
     return Configuration(settings, document)
 
 
-def read_document(path: Path, env: Mapping[str, str]) -> Document:
-    """Read a YAML file; flaws are in the document. Raises `ConfigurationError` if it is no YAML at all."""
+_BEGIN_WITH = "`inturn config init` prints one to begin with"
+
+
+def read_document(path: Path, env: Mapping[str, str], *, hint: str = _BEGIN_WITH) -> Document:
+    """Read a YAML file; flaws are in the document. `hint` tells whoever has none how to come by one.
+
+    Raises `ConfigurationError` if it is no YAML at all.
+    """
     try:
-        return Document(_read_text(path), env)
+        return Document(_read_text(path, hint), env)
     except SyntaxFlaw as error:
         raise refusal(path, [error.flaw]) from None
 
@@ -62,14 +68,12 @@ def refusal(path: Path, flaws: Iterable[Flaw]) -> ConfigurationError:
     return ConfigurationError(*(_sentence(path, flaw) for flaw in in_order))
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, hint: str) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(FILE_MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigurationError(
-            f"{path}: there is no such file; `inturn config init` prints one to begin with"
-        ) from None
+        raise ConfigurationError(f"{path}: there is no such file; {hint}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file name"
         raise ConfigurationError(f"{path}: cannot be read: {reason}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -71,7 +73,9 @@ class Case(Concern):
         found = []
         for processor, entries in self.expect.items():
             found += _unknown(("expect", processor), entries, GIVEN)
+            found += _broken_patterns(("expect", processor), entries)
         found += _unknown(("dead_letters",), self.dead_letters or (), PUT_ASIDE)
+        found += _broken_patterns(("dead_letters",), self.dead_letters or ())
         refuse(*found)
         return self
 
@@ -110,3 +114,20 @@ def _unknown(
         for key in entry
         if key not in known
     ]
+
+
+def _broken_patterns(way: tuple[str | int, ...], value: Any) -> Iterator[Finding]:
+    """Text that begins with ``~`` and is no regular expression: it would never be found."""
+    if isinstance(value, Mapping):
+        inner: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    else:
+        if isinstance(value, str) and value.startswith("~"):
+            try:
+                re.compile(value[1:])
+            except re.error as error:
+                yield Finding(way, f"is no regular expression: {error}")
+        return
+    for key, each in inner:
+        yield from _broken_patterns((*way, key), each)

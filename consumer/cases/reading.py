@@ -19,7 +19,7 @@ def read_cases(path: Path, env: Mapping[str, str], settings: Settings) -> CaseFi
 
     Raises `ConfigurationError` with every finding as ``file:line:column: setting: what is wrong``.
     """
-    document = read_document(path, env)
+    document = read_document(path, env, hint="deploy/team-cases.yaml is one to begin with")
     flaws = list(document.flaws)
     if not isinstance(document.value, dict):
         raise refusal(path, flaws or [Flaw(Place(1, 1), (), "should be a mapping (key: value)")])

@@ -148,6 +148,14 @@ def test_what_came_can_be_shown_to_begin_an_expectation_with(tmp_path):
             "cases:\n  - {name: a, events: [{wait_s: 1}], expect: {all: [{efect: 1}]}}\n",
             "expect.all[0].efect: there is no such thing to expect",
         ),
+        (
+            'cases:\n  - {name: a, events: [{wait_s: 1}], expect: {all: [{data: {x: [ok, "~("]}}]}}\n',
+            "expect.all[0].data.x[1]: is no regular expression: missing )",
+        ),
+        (
+            'cases:\n  - {name: a, events: [{wait_s: 1}], dead_letters: [{error: "~[z"}]}\n',
+            "dead_letters[0].error: is no regular expression",
+        ),
         ("cases:\n  - &c {name: a, events: [{wait_s: 1}]}\n  - *c\n", "is the name of an earlier case"),
         ("cases: [{name: a, events: [{file: gone.json}]}]\n", "gone.json: cannot be read"),
         ("- a", "should be a mapping"),
@@ -158,6 +166,18 @@ def test_a_mistake_in_the_cases_is_found_with_its_place(tmp_path, cases, finding
 
     assert ended.returncode == 78
     assert finding in ended.stderr
+
+
+def test_whoever_names_no_file_of_cases_is_not_sent_to_the_configuration(tmp_path):
+    (tmp_path / "inturn.yaml").write_text(CONFIG)
+    (tmp_path / "mine.py").write_text(MINE)
+
+    command = [sys.executable, "-m", "consumer", "test", "cases.yaml"]
+    missed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert missed.returncode == 78
+    assert "cases.yaml: there is no such file" in missed.stderr
+    assert "config init" not in missed.stderr
 
 
 def test_an_event_with_which_a_processor_would_do_nothing_is_not_among_its_effects(tmp_path):

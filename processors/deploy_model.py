@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from consumer.events import Event
-from consumer.processor import Context, Reject
+from consumer.processor import Context, Reject, Surroundings
 from processors.azure_credentials import credential_of
 from processors.azure_rest import Ending, Patience, Refused, ResourceManager
 from processors.azure_settings import AzureSettings, Frozen, WorkspaceId
@@ -75,6 +75,12 @@ class DeployModel:
         """A deployment that takes longer counts as failed."""
         on_failed: Literal["emit", "reject"] = "emit"
         """When Azure cannot do it. emit: say Inturn.ModelDeploymentFailed. reject: a dead letter."""
+
+        def misfits(self, around: Surroundings) -> Iterator[tuple[str, str]]:
+            """See `consumer.processor.Surroundings`: what is cut off has failed, what is put off has not."""
+            if self.follow_s >= around.deadline_s:
+                needed = "has to be below the processor's deadline_s, which is"
+                yield "follow_s", f"{needed} {around.deadline_s:g}"
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

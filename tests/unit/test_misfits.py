@@ -95,3 +95,17 @@ def test_mails_that_wait_longer_than_their_deadline_are_refused(tmp_path):
 
 def test_grouping_within_the_deadline_is_fine(tmp_path):
     assert load(tmp_path, HUB, ["type: email", "deadline_s: 90", f"with: {{{MAIL}, group_s: 60}}"])
+
+
+WORKSPACE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+DEPLOYMENT = (
+    f"workspaces: ['{WORKSPACE}'], rules: [{{models: ['*'], endpoint: shop}}], deployments_per_hour_max: 1"
+)
+
+
+@pytest.mark.parametrize("follow_s", [30, 600])
+def test_an_attempt_ends_to_be_put_off_before_it_is_cut_off_as_failed(tmp_path, follow_s):
+    lines = ["type: deploy_model", f"with: {{{DEPLOYMENT}, follow_s: {follow_s}}}"]
+    with pytest.raises(ConfigurationError, match=r"follow_s.*has to be below .* deadline_s, which is 30"):
+        load(tmp_path, LOCAL, lines)
+    load(tmp_path, LOCAL, [*lines, "deadline_s: 900"])

@@ -145,7 +145,7 @@ class FaustSource:
     def stop(self) -> None:
         """Hand over nothing new from now on. Partitions stay ours until `close`."""
         if self._board is not None:
-            self._board.is_stopped = True
+            self._board.stop()
 
     async def close(self) -> None:
         """Give every partition back, drained; `run` has ended when this returns."""
@@ -186,7 +186,7 @@ class FaustSource:
         finally:
             for task in (*ends, *beside):
                 task.cancel()
-            board.is_stopped = True
+            board.stop()
             await board.revoked()
             await self._stop_app(app)
 
@@ -217,7 +217,8 @@ class FaustSource:
                 board.fail(SourceUnavailable(f"A rebalance has not ended after {now_s - calm_s:.0f} s."))
             for partition, reader in board.readers.items():
                 newest, following = reader.newest, reader.next_offset
-                if following is None and isinstance(reader, Feed):  # it may wait for the store
+                waits_for_store = following is None and isinstance(reader, Feed)
+                if board.is_stopped or waits_for_store:
                     reader.moved_s = now_s
                 if reader.is_held_up or (newest is not None and following is not None and following > newest):
                     reader.moved_s = now_s

@@ -68,6 +68,12 @@ class FaustBoard:
             self.failure = failure
             self.has_failed.set()
 
+    def stop(self) -> None:
+        """Hand over nothing new from now on."""
+        self.is_stopped = True
+        for reader in self.readers.values():
+            reader.halt()
+
     async def assigned(self, partitions: set[TP]) -> None:
         """Begin to read partitions."""
         self.was_assigned = True

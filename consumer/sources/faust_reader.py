@@ -52,6 +52,7 @@ class Reader(ABC):
         self._is_sought = False
         self._waiting: deque[Record] = deque()
         self._is_paused = False
+        self._is_halted = False
         self._has_records = asyncio.Event()
         self._is_busy = asyncio.Lock()
         """Held where it must not be cancelled."""
@@ -62,6 +63,10 @@ class Reader(ABC):
         self._task = tasks.create_task(
             self._run(), name=f"read {self.partition.topic}/{self.partition.partition}"
         )
+
+    def halt(self) -> None:
+        """Give nothing on any more, though the partition stays ours."""
+        self._is_halted = True
 
     async def stop(self) -> None:
         """Give nothing on any more; what waits here is left to whoever reads next."""
@@ -106,6 +111,9 @@ class Reader(ABC):
                     await self._has_records.wait()
             except TimeoutError:
                 return []
+        if self._is_halted:
+            await asyncio.sleep(wait_s)
+            return []
         waiting = self._waiting
         count = min(len(waiting), self.settings.batch_max)
         records = [waiting.popleft() for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What every source promises its intake: one suite for Event Hubs, files and memory.
+"""What every source promises its intake: one suite for Event Hubs, Kafka, files and memory.
 
 Each case is a source over the same messages, b"0" to b"n", in one partition.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from consumer.errors import FenceLost
 from consumer.events import NOTHING_DONE, Checkpoint, PartitionId, RawBatch
@@ -85,7 +86,7 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=["eventhub fast", "eventhub sdk", "file", "memory"])
+@pytest.fixture(params=["eventhub fast", "eventhub sdk", "file", "kafka", "memory"])
 async def make_source(request: pytest.FixtureRequest, tmp_path):
     bodies = [b"%d" % number for number in range(COUNT)]
     if request.param == "file":
@@ -94,6 +95,8 @@ async def make_source(request: pytest.FixtureRequest, tmp_path):
         yield lambda: FileSource(path)
     elif request.param == "memory":
         yield lambda: MemorySource({"0": [_batch(bodies, first) for first in range(0, COUNT, 100)]})
+    elif request.param == "kafka":
+        yield await _kafka(request, bodies)
     else:
         hub = HubSettings(name="events", partitions=1)
         async with LocalHub(LocalHubSettings(hubs=(hub,))) as local:
@@ -114,6 +117,21 @@ async def make_source(request: pytest.FixtureRequest, tmp_path):
 
             make.stored = stored  # type: ignore[attr-defined]
             yield make
+
+
+async def _kafka(request: pytest.FixtureRequest, bodies: list[bytes]) -> Callable[[], Any]:
+    bootstrap = request.getfixturevalue("kafka_bootstrap")
+    topic = request.getfixturevalue("kafka_topic")(partitions=1)
+    from consumer.sources.faust import FaustSource
+    from consumer.sources.faust_rekey import Rekeying
+    from consumer.sources.faust_settings import FaustSettings
+
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        for body in bodies:
+            await producer.send(topic, body, partition=0)
+        await producer.flush()
+    nothing: Any = None
+    return lambda: FaustSource(FaustSettings(bootstrap, topic, topic), Rekeying(nothing, nothing))
 
 
 def _batch(bodies: list[bytes], first: int) -> RawBatch:

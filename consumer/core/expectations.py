@@ -56,14 +56,15 @@ class _Watched:
         self.counts = RuleCounts()
         self._window_ms = window_ms
         self.pending: dict[Expected, None] = {}
-        """Deadlines rise: all have the same time, and log time never falls."""
+        """Deadlines rise: all have the same time, that of the rule as it is now, and log time never falls."""
         self._by_key: dict[str, list[Expected]] = {}
         self.recent: dict[str, int] = {}
         """When the last fulfilment of a key came, oldest first, as far as the reorder window reaches."""
         if stored is not None:
             self.recent = dict(stored.recent)
+            longer_ms = 0 if stored.within_ms is None else rule.within_ms - stored.within_ms
             for expected in stored.pending:
-                self._add(expected)
+                self._add(expected._replace(deadline_ms=expected.deadline_ms + longer_ms))
 
     def wants(self, event_type: str) -> bool:
         return event_type in self.rule.after.types or event_type in self.rule.fulfilment.types
@@ -227,7 +228,12 @@ class Expectations:
     def dump(self) -> list[KeptRule]:
         """For a snapshot."""
         return [
-            KeptRule(watched.rule.name, list(watched.pending), list(watched.recent.items()))
+            KeptRule(
+                watched.rule.name,
+                list(watched.pending),
+                list(watched.recent.items()),
+                watched.rule.within_ms,
+            )
             for watched in self._rules
         ]
 

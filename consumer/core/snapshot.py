@@ -102,6 +102,8 @@ class KeptRule(NamedTuple):
     """The next deadline first."""
     recent: list[tuple[str, int]]
     """Keys of fulfilments that may yet be followed by their trigger, and when they came; oldest first."""
+    within_ms: int | None = None
+    """The time of the rule that the deadlines were made with; None: it is not known to have changed."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from consumer.core.policy import PipelinePolicy
-from consumer.core.snapshot import KeptRule, Snapshot, decode, encode, new_snapshot
+from consumer.core.snapshot import Snapshot, decode, encode, new_snapshot
 from consumer.errors import CorruptState, FenceLost, NewerState, StoreUnavailable
 from consumer.events import Checkpoint, PartitionId
 from consumer.runtime.writers import CheckpointWriter
@@ -191,7 +191,7 @@ def _moved_backward(snapshot: Snapshot, checkpoint: Checkpoint) -> Snapshot:
     """A state that remembers nothing of what lies behind an earlier checkpoint."""
     number = checkpoint.sequence_number
     rules = [
-        KeptRule(rule.name, [each for each in rule.pending if each.sequence_number <= number], [])
+        rule._replace(pending=[each for each in rule.pending if each.sequence_number <= number], recent=[])
         for rule in snapshot.rules
     ]
     return msgspec.structs.replace(

@@ -371,7 +371,6 @@ def test_data_that_cannot_be_read_has_no_keys() -> None:
 def test_a_trigger_with_too_long_names_is_not_watched_and_counted(
     letter: str, length: int, watched: int
 ) -> None:
-    """They are in the state as long as it is waited with, and twice in what is emitted."""
     pipeline = start()
     subject = letter * (length - len(ML) - len(REGISTERED) - 1)
     data = {"modelName": "m", "modelVersion": 1}
@@ -382,3 +381,19 @@ def test_a_trigger_with_too_long_names_is_not_watched_and_counted(
     assert len(missed(wait_out(pipeline, 1_101))) == watched
     assert pipeline.expectations is not None
     assert pipeline.expectations.counts()["deployed"].unwatched == 1 - watched
+
+
+@pytest.mark.parametrize("within_ms", [10, 1_000])
+def test_another_time_of_a_rule_counts_for_what_it_waits_for_already(within_ms: int) -> None:
+    first = start()
+    receive(first, [Said(1_000, 0)])
+
+    second = start(restarted(first.snapshot()), rules=(rule(within_ms=within_ms),))
+    receive(second, [Said(1_005, 1)], first=1)
+    third = start(restarted(second.snapshot()), rules=(rule(within_ms=within_ms),))
+
+    third.watermark.known_empty(0)
+
+    assert third.due_ms == 1_000 + within_ms + 1
+    assert [event.data["key"] for event in missed(wait_out(third, 1_001 + within_ms))] == ["m:0"]
+    assert [event.data["key"] for event in missed(wait_out(third, 1_006 + within_ms))] == ["m:1"]

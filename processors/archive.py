@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -31,6 +31,9 @@ from processors.half_done import HalfDone
 
 if TYPE_CHECKING:
     from processors.archive_blobs import BlobKeeper
+
+_TURN_BYTES = 262_144
+"""Bytes of lines that are made at a stretch; then others have their turn, for a chunk may be 100 MiB."""
 
 _log = logging.getLogger("inturn.processors.archive")
 
@@ -94,7 +97,7 @@ class Archive:
         """
         keys = [context.key_of(event) for event in events]
         if self._files is not None:
-            await self._files.keep(b"".join(map(line_of, events, keys)))
+            await self._files.keep(b"".join(await _lines_of(zip(events, keys, strict=True))))
         if self._blobs is not None:
             await self._keep_in_blobs(self._blobs, events, keys)
 
@@ -114,9 +117,23 @@ class Archive:
 
     async def _keep_in_blobs(self, blobs: BlobKeeper, events: Sequence[Event], keys: Sequence[str]) -> None:
         left = self._half_done.left(events, keys)
-        lines = [Line(event, key, line_of(event, key)) for event, key in left]
+        texts = await _lines_of(left)
+        lines = [Line(event, key, text) for (event, key), text in zip(left, texts, strict=True)]
         await blobs.keep(lines, lambda line: self._half_done.note(line.event, line.key))
         self._half_done.forget(events, keys)
+
+
+async def _lines_of(pairs: Iterable[tuple[Event, str]]) -> list[bytes]:
+    """Events, with their keys, as lines."""
+    lines: list[bytes] = []
+    size = 0
+    for event, key in pairs:
+        if size >= _TURN_BYTES:
+            await asyncio.sleep(0)
+            size = 0
+        lines.append(line_of(event, key))
+        size += len(lines[-1])
+    return lines
 
 
 def _blob_keeper(place: BlobPlace, settings: Archive.Settings) -> BlobKeeper:

@@ -14,6 +14,7 @@ import typer
 
 from consumer.cli.check_filters import describe_filters, filter_findings
 from consumer.cli.check_placement import look
+from consumer.cli.check_processors import processor_findings
 from consumer.cli.config import DEFAULT_CONFIG, ConfigOption
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
@@ -40,7 +41,7 @@ def check(
     settings = load_settings(config, os.environ)
     for line in _describe(settings):
         typer.echo(line)
-    findings = [*_surprises(settings), *filter_findings(settings)]
+    findings = [*_surprises(settings), *processor_findings(settings), *filter_findings(settings)]
     code = ExitCode.FINE
     if deep:
         # Of what the clients say in between, only what nobody else would say.

@@ -84,6 +84,8 @@ class _Previewing:
         self._given = given
 
     async def __call__(self, event: Event, context: Context) -> None:
+        if event.type == _CARRIER:
+            return  # of our making: who takes every type would not get the internal event either
         told = _told(event)
         if isinstance(self._target, Previewer):
             effect = self._target.preview(event, context)

@@ -215,7 +215,7 @@ def _check(settings: LocalHubSettings) -> None:
     ]
     if not settings.beyond_loopback and not _is_loopback(settings.host):
         findings.append(
-            f"The host {settings.host!r} is not the loopback interface; say beyond_loopback if that is meant."
+            f"The host {settings.host!r} is not the loopback interface; say --beyond-loopback if it is meant."
         )
     if findings:
         raise ConfigurationError(*findings)

@@ -46,9 +46,9 @@ def registered(version: int, model: str = "churn", **fields: object) -> dict[str
 
 
 def inturn_test(
-    folder: Path, cases: object, *arguments: str, mine: str = MINE
+    folder: Path, cases: object, *arguments: str, mine: str = MINE, config: str = CONFIG
 ) -> subprocess.CompletedProcess[str]:
-    (folder / "inturn.yaml").write_text(CONFIG)
+    (folder / "inturn.yaml").write_text(config)
     (folder / "mine.py").write_text(mine)
     (folder / "cases.yaml").write_text(cases if isinstance(cases, str) else yaml.safe_dump({"cases": cases}))
     command = [sys.executable, "-m", "consumer", "test", "cases.yaml", *arguments]
@@ -178,6 +178,16 @@ def test_whoever_names_no_file_of_cases_is_not_sent_to_the_configuration(tmp_pat
     assert missed.returncode == 78
     assert "cases.yaml: there is no such file" in missed.stderr
     assert "config init" not in missed.stderr
+
+
+def test_who_takes_every_type_is_given_nothing_of_an_internal_event(tmp_path):
+    told = {"type": "Inturn.ModelDeployed", "subject": "models/churn:1", "data": {"modelName": "churn"}}
+    config = CONFIG.replace("types: [Microsoft.*]", 'types: ["*"]')
+    cases = [{"name": "told", "events": [told], "expect": {"all": []}, "dead_letters": [], "outcomes": {}}]
+
+    ended = inturn_test(tmp_path, cases, config=config)
+
+    assert ended.returncode == 0, ended.stdout
 
 
 def test_an_event_with_which_a_processor_would_do_nothing_is_not_among_its_effects(tmp_path):

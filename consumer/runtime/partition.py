@@ -84,7 +84,7 @@ class PartitionRunner:
         self._dead_letters = stores.dead_letters
         self._clock = clock
         self._lanes: list[Lanes] = []
-        self._letters: deque[list[Letter]] = deque()
+        self._letters: deque[Letter] = deque()
         self._is_writing_letters = False
         self._store: StoreCheckpoint | None = None
         self._settlements = Settlements()
@@ -246,7 +246,7 @@ class PartitionRunner:
             case Dispatch():
                 self._lanes[effect.processor].put(effect.events, effect.tickets)
             case PutDeadLetters():
-                self._letters.append(effect.letters)
+                self._letters.extend(effect.letters)
                 self._has_letters.set()
             case StoreCheckpoint():
                 self._store = effect
@@ -370,7 +370,7 @@ class PartitionRunner:
             await self._has_letters.wait()
             self._has_letters.clear()
             while self._letters:
-                letters = self._letters.popleft()
+                letters = self._dead_letters.take(self._letters)
                 self._is_writing_letters = True
                 await self._dead_letters.write(letters, self.lease.hold)
                 self._is_writing_letters = False

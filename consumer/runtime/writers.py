@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from base64 import urlsafe_b64encode
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -21,6 +22,8 @@ _log = structlog.get_logger("inturn.partition")
 
 KEEP_EVERY_S = 60.0
 """How often a copy of the stored state is put aside, at most: a copy is a second write."""
+_TOGETHER_MAX = 100
+"""Letters that are stored together: one that cannot be stored has all of them tried again."""
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 30.0
 _BEFORE_ALL = (-1, -1)
@@ -125,6 +128,11 @@ class DeadLetterWriter:
         """When the last letter was put aside."""
         self._places: dict[tuple[int, ObjectId | None], tuple[int, int]] = {}
         """Where the events of the last letters of this moment were, by processor and object."""
+
+    @staticmethod
+    def take(waiting: deque[Letter]) -> list[Letter]:
+        """Take out of what waits what is to be written together."""
+        return [waiting.popleft() for _ in range(min(len(waiting), _TOGETHER_MAX))]
 
     async def write(self, letters: list[Letter], may_write: Callable[[], Awaitable[None]]) -> None:
         """Store letters durably; returns only then. Waits for `may_write` before every try."""

@@ -251,3 +251,25 @@ async def test_the_limit_holds_for_what_is_alone_in_its_chunk_too(bench, letters
             await asyncio.sleep(0)
         assert it.engine.status().processors[0].parked == 1
         assert [letter.event_id for letter in await kept(letters)] == ["a-1"]
+
+
+async def test_letters_of_a_row_of_parked_events_are_stored_together(bench):
+    """One by one, at the pace of a store far away, they would have the source paused for everybody."""
+
+    class Counting(MemoryDeadLetters):
+        def __init__(self):
+            super().__init__()
+            self.puts = []
+
+        async def put(self, letters):
+            self.puts.append(len(letters))
+            await super().put(letters)
+
+    store = Counting()
+    async with bench([parks(Recorder(before=refusing("m-1")))], dead_letters=store) as it:
+        await it.source.intake.assigned("0")
+        await give(it, *versions(251))
+        await it.until(lambda: it.outcomes().get("dead_lettered:parked") == 250)
+
+    assert store.puts == [1, 100, 100, 50]
+    assert [letter.event_id for letter in await kept(store)] == [f"m-{n}" for n in range(1, 252)]

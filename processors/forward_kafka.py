@@ -117,7 +117,8 @@ class KafkaTopic:
                     count_max = 1
                     continue
                 except (KafkaError, OSError, TimeoutError) as error:
-                    self._is_spent = self._is_spent or not _may_heal(error)
+                    if producer is self._producer:  # else another one is there already
+                        self._is_spent = self._is_spent or not _may_heal(error)
                     return [], self._retry(error)
                 for parcel in rest[:count]:
                     taken(parcel)

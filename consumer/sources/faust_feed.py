@@ -47,6 +47,12 @@ class Feed(Reader):
         self._say = say
         self._source_partitions = source_partitions
         self._is_assigned = False
+        self._is_handing_over = False
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the intake does not take what it is given, or more waits here."""
+        return self._is_handing_over or super().is_held_up
 
     async def give_back(self) -> None:
         """Finish what is in flight and store it; the partition may go to another replica."""
@@ -100,7 +106,11 @@ class Feed(Reader):
                 batch = keyed_batch(self.name, records, self.newest, is_event_hubs=is_event_hubs)
             else:
                 batch = rekeyed_batch(self.name, records, self.newest, log_time)
-            await self._intake.received(batch)
+            self._is_handing_over = True
+            try:
+                await self._intake.received(batch)
+            finally:
+                self._is_handing_over = False
             self.next_offset = records[-1].offset + 1
 
     async def _assign(self, end: int) -> Checkpoint:

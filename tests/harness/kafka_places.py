@@ -13,8 +13,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from consumer.composition import Application, compose
 from consumer.config_file import load_settings
-from consumer.events import Event
+from consumer.events import NOTHING_DONE, Checkpoint, Event, RawBatch
 from consumer.processor import Context
+from consumer.sources.faust_rekey import Rekeying
 from harness.kafka_worlds import TOPIC
 
 OBJECTS = 10
@@ -92,3 +93,43 @@ def orders(events: list[Event]) -> dict[str, list[int]]:
     for each in events:
         found.setdefault(each.object_id.path, []).append(int(str(each.order_token.value), 16))
     return found
+
+
+class Counting:
+    """An intake that takes everything, while its events are set."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.has_all = asyncio.Event()
+        """All twenty."""
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.releases = asyncio.Event()
+        self.releases.set()
+
+    async def assigned(self, partition: str, *, start: Checkpoint | None = None) -> Checkpoint:
+        return NOTHING_DONE
+
+    async def received(self, batch: RawBatch) -> None:
+        await self.takes.wait()
+        self.bodies += [body for body in batch.bodies if body != b"[]"]
+        if len(self.bodies) >= 20:
+            self.has_all.set()
+
+    async def revoked(self, partition: str, *, lost: bool) -> None:
+        await self.releases.wait()
+
+    async def ended(self, partition: str) -> None: ...
+
+    def is_paused(self, partition: str) -> bool:
+        return not self.takes.is_set()
+
+    def is_lost(self, partition: str) -> bool:
+        return False
+
+
+def by_one_key() -> Rekeying:
+    async def put_aside(batch: RawBatch, row: int, element: int, why: str) -> bool:
+        raise AssertionError(why)
+
+    return Rekeying(lambda batch: [[(b"key", body)] for body in batch.bodies], put_aside)

@@ -16,12 +16,11 @@ from aiokafka import AIOKafkaProducer
 from azure.core.credentials import AccessToken
 from harness.endpoints import Authority
 from harness.kafka import Kafka, Listener, make_topic, running_kafka
+from harness.kafka_places import Counting, by_one_key
 from harness.kafka_worlds import event
 
 from consumer.errors import SourceUnavailable
-from consumer.events import NOTHING_DONE, Checkpoint, RawBatch
 from consumer.sources.faust import FaustSource
-from consumer.sources.faust_rekey import Rekeying
 from consumer.sources.faust_settings import FaustSecurity, FaustSettings
 from consumer.sources.faust_tokens import scope_of
 
@@ -65,39 +64,6 @@ class Identity:
         encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts]
         token = b".".join(part.rstrip(b"=") for part in encoded).decode()
         return AccessToken(f"{token}.", now + 600)
-
-
-class Counting:
-    """An intake that takes everything."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        self.has_all = asyncio.Event()
-
-    async def assigned(self, partition: str, *, start: Checkpoint | None = None) -> Checkpoint:
-        return NOTHING_DONE
-
-    async def received(self, batch: RawBatch) -> None:
-        self.bodies += [body for body in batch.bodies if body != b"[]"]
-        if len(self.bodies) >= 20:
-            self.has_all.set()
-
-    async def revoked(self, partition: str, *, lost: bool) -> None: ...
-
-    async def ended(self, partition: str) -> None: ...
-
-    def is_paused(self, partition: str) -> bool:
-        return False
-
-    def is_lost(self, partition: str) -> bool:
-        return False
-
-
-def by_one_key() -> Rekeying:
-    async def put_aside(batch: RawBatch, row: int, element: int, why: str) -> bool:
-        raise AssertionError(why)
-
-    return Rekeying(lambda batch: [[(b"key", body)] for body in batch.bodies], put_aside)
 
 
 async def read(broker: Kafka, topic: str, security: FaustSecurity, **settings: Any) -> Counting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -129,6 +129,8 @@ class Flight(Held):
     """Processors for which it is on its way into the dead letters behind an earlier one of its object."""
     has_letter: bool = False
     """Whether a processor's failure is in the dead letters already."""
+    done_before: Sequence[str] = ()
+    """Processors that were done before a restart, and would not be asked now; they may be again."""
     followers: list[Flight] | None = None
     """Duplicates that wait for this one."""
 

@@ -74,7 +74,10 @@ class Acks:
         flight.is_stale = progress.stale
         flight.dead = None if progress.dead is None else Reason(progress.dead)
         flight.has_letter = progress.dead is not None
-        return sum(1 << index for index, name in enumerate(self._processors) if name in progress.done)
+        done = [index for index, name in enumerate(self._processors) if name in progress.done]
+        asked = {self._processors[index] for index in done if flight.routed >> index & 1}
+        flight.done_before = [name for name in progress.done if name not in asked]
+        return sum([1 << index for index in done])
 
     def dump(self, flights: Iterable[Flight]) -> list[Progress]:
         """The same for a snapshot: what has not been read again yet, and what is in flight now."""
@@ -84,7 +87,7 @@ class Acks:
             if is_untouched and not flight.is_stale and not flight.has_letter:
                 continue
             done = flight.routed & ~flight.pending
-            names = [self._processors[index] for index in bits(done)]
+            names = [*[self._processors[index] for index in bits(done)], *flight.done_before]
             dead = flight.dead if flight.has_letter else None
             progresses.append(Progress(*flight.position, names, flight.handled, flight.is_stale, dead))
         return progresses

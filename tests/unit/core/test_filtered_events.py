@@ -197,3 +197,20 @@ def test_what_waited_behind_an_event_goes_on_when_a_new_filter_takes_that_away()
     again = restarted(pipeline, DEPLOY)
 
     assert given(receive(again, *bodies), 0) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [(ARCHIVE,), (ARCHIVE, ProcessorPlan("deploy", matches=lambda _: False))]
+)
+def test_who_was_done_stays_done_while_another_configuration_does_not_ask_it(
+    meanwhile: tuple[ProcessorPlan, ...],
+) -> None:
+    first = start(ARCHIVE, DEPLOY)
+    finish(first, receive(first, staged("a", "production")), 1)
+    second = restarted(first, *meanwhile)
+    receive(second, staged("a", "production"))
+
+    third = restarted(second, ARCHIVE, DEPLOY)
+    effects = receive(third, staged("a", "production"))
+
+    assert (given(effects, 0), given(effects, 1)) == (["a"], [])

@@ -4,12 +4,15 @@ A group has one link to each partition, one checkpoint and one state: all proces
 pace, as far as their queues reach, and begin at the same place. Whoever is to hang without holding up others,
 or to begin elsewhere, needs a group of its own. It is then a consumer of its own in the same process: the hub
 is read once more for it, which counts against the hub's limits. What processors emit stays in their group.
+So do rules: what is missed is told in the first group, and in others where a processor waits for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from consumer.core.admission import TypeFilter
+from consumer.core.expectations import MISSED
 from consumer.processor_settings import ProcessorSettings
 from consumer.settings import EventHubSource, Settings
 
@@ -22,7 +25,11 @@ def groups_of(settings: Settings) -> dict[str, Settings]:
     members: dict[str, list[ProcessorSettings]] = {}
     for processor in sorted(settings.processors, key=lambda each: each.consumer_group is not None):
         members.setdefault(processor.consumer_group or SHARED, []).append(processor)
-    return {group: _settings_of(settings, group, processors) for group, processors in members.items()}
+    first = next(iter(members), SHARED)
+    return {
+        group: _settings_of(settings, group, processors, is_first=group == first)
+        for group, processors in members.items()
+    }
 
 
 def settings_of(settings: Settings, group: str | None) -> Settings | None:
@@ -49,11 +56,19 @@ def group_name(settings: Settings) -> str:
     return settings.source.consumer_group if isinstance(settings.source, EventHubSource) else ""
 
 
-def _settings_of(settings: Settings, group: str, processors: list[ProcessorSettings]) -> Settings:
+def _settings_of(
+    settings: Settings, group: str, processors: list[ProcessorSettings], *, is_first: bool
+) -> Settings:
     changes: dict[str, object] = {"processors": tuple(processors)}
+    if not is_first and not any(_waits_for_missed(each) for each in processors):
+        changes["expect"] = ()  # else each miss would be kept, and counted, once more for nobody
     if group != SHARED:
         assert isinstance(settings.source, EventHubSource), "only this has groups: see the rules of Settings"
         begins = [each.begin for each in processors if each.begin is not None]
         own = {"consumer_group": group} | ({"start": begins[0]} if begins else {})
         changes["source"] = settings.source.model_copy(update=own)
     return settings.model_copy(update=changes)
+
+
+def _waits_for_missed(processor: ProcessorSettings) -> bool:
+    return MISSED.casefold() in TypeFilter(processor.internal_types)

@@ -132,3 +132,30 @@ MODELS, NEWS = "Microsoft.MachineLearningServices.ModelRegistered", "Inturn.Mode
 )
 def test_who_waits_for_what_is_emitted_in_another_group_waits_in_vain(processors, names):
     assert [each.name for each in unheard(settings(*processors))] == names
+
+
+RULE = {
+    "name": "deployed",
+    "after": {"types": [MODELS], "key": "{data.modelName}"},
+    "expect": {"types": ["Microsoft.MachineLearningServices.ModelDeployed"], "keys": "data.modelIds"},
+    "within_min": 30,
+}
+
+
+@pytest.mark.parametrize(
+    ("types", "watching"),
+    [
+        (["*"], [""]),
+        (["Inturn.ModelDeployed"], [""]),
+        (["Inturn.*"], ["", "own"]),
+        (["Inturn.ExpectationMissed"], ["", "own"]),
+    ],
+)
+def test_what_is_missed_is_looked_for_once_and_where_somebody_waits_for_it(types, watching):
+    told = settings({}, {"consumer_group": "own", "types": types}, expect=[RULE])
+    assert [group for group, own in groups_of(told).items() if own.expect] == watching
+
+
+def test_if_every_processor_has_another_group_the_first_looks_for_what_is_missed():
+    told = settings({"consumer_group": "a"}, {"consumer_group": "b"}, expect=[RULE])
+    assert [group for group, own in groups_of(told).items() if own.expect] == ["a"]

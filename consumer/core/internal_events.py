@@ -116,6 +116,7 @@ class InternalEvents:
             event = flight.event
             assert event is not None
             done = [self._names[index] for index in bits(flight.routed & ~flight.pending)]
+            done += flight.done_before
             dead = flight.dead if flight.has_letter else None
             progress = Progress(*flight.position, done, flight.handled, flight.is_stale, dead)
             kept.append(KeptEvent(progress, event.partition, event.enqueued_time_ms, event.body))
@@ -145,6 +146,8 @@ class InternalEvents:
         if progress is not None:
             done = sum([1 << index for index, name in enumerate(self._names) if name in progress.done])
             flight.pending &= ~done
+            asked = [self._names[index] for index in bits(flight.routed)]
+            flight.done_before = [name for name in progress.done if name not in asked]
             flight.handled, flight.is_stale = progress.handled, progress.stale
             flight.dead = None if progress.dead is None else Reason(progress.dead)
             flight.has_letter = progress.dead is not None

@@ -225,6 +225,17 @@ def test_one_that_nobody_names_any_more_is_forgotten() -> None:
     assert second.internal.counts == {"unwanted": 1}
 
 
+def test_who_was_done_stays_done_while_another_configuration_does_not_ask_it() -> None:
+    first = start()
+    ((_, ticket),) = given(emit(first, cause(first), "Inturn.Failed"))[1]
+    first.handle(Handled(1, [ticket]))
+
+    second = start(restarted(first.snapshot()), plans=(DEPLOY, PAGER))
+    third = start(restarted(second.snapshot()))
+
+    assert list(given(third.handle(Ticked(2_000)))) == [2]
+
+
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_filter_is_asked_too(kept: int) -> None:
     matches: Callable[[Event], bool] = lambda event: event.field("kept") == 1  # noqa: E731 - a filter is a function

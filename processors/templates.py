@@ -112,7 +112,7 @@ def _slot(written: str, names: Collection[str]) -> _Slot:
     if _DATA.fullmatch(name):
         return _Slot(name, tuple(name.split(".")[1:]), otherwise)
     near = get_close_matches(name, names, n=1)
-    guess = f"; did you mean {{{near[0]}}}?" if near else ""
+    guess = f"; did you mean {{{near[0]}}}?" if near else "."
     known = ", ".join(sorted(names))
     raise TemplateError(f"has the slot {{{name}}}, which is none{guess} There are {known} and data.KEY")
 

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from consumer.connection_settings import read_secret
-from consumer.setting_rules import Concern, Finding, GapPolicy, refuse
+from consumer.setting_rules import Concern, Finding, GapPolicy, Start, refuse
 
 _USERS = ("plain", "scram-sha-256", "scram-sha-512")
 _MECHANISMS_OF: dict[str, tuple[str, ...]] = {
@@ -100,8 +100,11 @@ class KafkaSource(GapPolicy):
     """
     rekey_topic: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$", max_length=249)
     """Where spread events go. It has to exist; its number of partitions must stay while it holds any."""
-    start: Literal["earliest", "latest"] = "earliest"
-    """Where to begin in a partition of the topic of which nothing is stored yet."""
+    start: Start = "earliest"
+    """Where to begin in a partition of the topic of which nothing is stored yet: earliest, latest or a time.
+
+    A time is an RFC 3339 one, and begins with the first message that was enqueued then or later.
+    """
     security: KafkaSecurity = KafkaSecurity()
     """How brokers are trusted, and how they know us."""
     batch_max: int = Field(default=500, ge=1, le=10_000)

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, WrapValidator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from consumer.filter_settings import FilterSettings
 from consumer.processor import INTERNAL
-from consumer.setting_rules import Concern, Finding, refuse
+from consumer.setting_rules import Concern, Finding, Start, refuse
 
 Text = Annotated[str, Field(min_length=1, max_length=1_024)]
 TypePattern = Annotated[str, Field(max_length=256, pattern=r"^([^\s*]+\*?|\*)$")]
 """An event type, or with ``*`` at the end the beginning of some; ``*`` alone is all of them."""
-
-
-def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
-    # Pydantic would also take bare numbers, as seconds since 1970: nobody means that here.
-    try:
-        text = value if isinstance(value, str) else ""
-        if isinstance(value, datetime) or text in {"earliest", "latest"} or text[4:5] == "-":
-            return parse(value)
-    except ValueError:
-        pass
-    example = "2026-11-21T06:30:00Z"
-    raise PydanticCustomError(
-        "start", f"should be earliest, latest or a time with its offset such as {example}"
-    )
-
-
-Start = Annotated[Literal["earliest", "latest"] | AwareDatetime, WrapValidator(_place_or_time)]
-"""Where to begin: earliest, latest or an RFC 3339 time."""
 
 
 class RetrySettings(Concern):

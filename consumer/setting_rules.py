@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, WrapValidator
 from pydantic_core import PydanticCustomError
+
+
+def _place_or_time(value: Any, parse: Callable[[Any], Any]) -> Any:
+    # Pydantic would also take bare numbers, as seconds since 1970: nobody means that here.
+    try:
+        text = value if isinstance(value, str) else ""
+        if isinstance(value, datetime) or text in {"earliest", "latest"} or text[4:5] == "-":
+            return parse(value)
+    except ValueError:
+        pass
+    example = "2026-11-21T06:30:00Z"
+    raise PydanticCustomError(
+        "start", f"should be earliest, latest or a time with its offset such as {example}"
+    )
+
+
+Start = Annotated[Literal["earliest", "latest"] | AwareDatetime, WrapValidator(_place_or_time)]
+"""Where to begin: earliest, latest or an RFC 3339 time."""
 
 
 class Concern(BaseModel):

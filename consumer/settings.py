@@ -14,8 +14,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from consumer.connection_settings import BlobConnection, EventHubConnection
 from consumer.expectation_settings import ExpectationSettings, expectation_findings
 from consumer.kafka_settings import KafkaSource
-from consumer.processor_settings import ProcessorSettings, Start, Text, TypePattern, group_findings
-from consumer.setting_rules import WORKERS_MAX, Concern, Finding, GapPolicy, refuse, unshared
+from consumer.processor_settings import ProcessorSettings, Text, TypePattern, group_findings
+from consumer.setting_rules import WORKERS_MAX, Concern, Finding, GapPolicy, Start, refuse, unshared
 
 DataPath = Annotated[str, Field(max_length=256, pattern=r"^data(\.[^.\s]+)+$")]
 

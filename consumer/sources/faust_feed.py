@@ -85,7 +85,7 @@ class Feed(Reader):
     async def _read(self) -> None:
         first, end = await self.inquiry.limits(self.partition)
         async with self._is_busy:  # a partition that is half assigned cannot be given back
-            checkpoint = await self._assign(end)
+            checkpoint = await self._assign((first, end))
         if checkpoint.sequence_number >= end:
             await self._revoke(lost=False)
             raise _MadeAnew(
@@ -113,10 +113,11 @@ class Feed(Reader):
                 self._is_handing_over = False
             self.next_offset = records[-1].offset + 1
 
-    async def _assign(self, end: int) -> Checkpoint:
+    async def _assign(self, limits: tuple[int, int]) -> Checkpoint:
         start = None
-        if self.settings.rekey_topic is None and self.settings.start == "latest":
-            start = Checkpoint(end - 1, str(end - 1))
+        if self.settings.rekey_topic is None and self.settings.start != "earliest":
+            first = await self.inquiry.first(self.partition, self.settings.start, limits)
+            start = Checkpoint(first - 1, str(first - 1))
         checkpoint = await self._intake.assigned(self.name, start=start)
         self._is_assigned = True
         return checkpoint

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
@@ -55,6 +56,14 @@ class Inquiry:
         """The first offset of a time or later; None: there is none yet."""
         found = (await self._ask(lambda client: client.offsets_for_times({partition: time_ms})))[partition]
         return None if found is None else int(found.offset)
+
+    async def first(self, partition: TP, start: str | datetime, limits: tuple[int, int]) -> int:
+        """The offset of the first message when told to begin at `start`; `limits` are the partition's."""
+        begin, end = limits
+        if not isinstance(start, datetime):
+            return end if start == "latest" else begin
+        found = await self.offset_of(partition, round(start.timestamp() * 1_000))
+        return end if found is None else found
 
     async def stop(self) -> None:
         """Hang up."""

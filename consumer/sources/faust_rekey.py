@@ -135,7 +135,7 @@ class Rekeyer(Reader):
         begin, end = await self.inquiry.limits(self.partition)
         committed = await self.inlet.committed_offset(self.partition)
         if committed is None:
-            first = end if self.settings.start == "latest" else begin
+            first = await self.inquiry.first(self.partition, self.settings.start, (begin, end))
             self._reports.done(self.partition, first)
             return first
         if committed < begin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -40,7 +41,8 @@ class FaustSettings:
     group: str
     rekey_topic: str | None = None
     """None: all events of an object are on one partition of `topic`."""
-    start: Literal["earliest", "latest"] = "earliest"
+    start: Literal["earliest", "latest"] | datetime = "earliest"
+    """Where to begin in a partition of `topic` of which nothing is stored or committed."""
     security: FaustSecurity = FaustSecurity()
     batch_max: int = 500
     buffered_max: int = 5_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ async def test_a_reader_without_state_begins_where_it_is_told(place, memory):
         await place.send(event(EVENTS, OBJECTS))
         await until(lambda: memory.events)
     assert [each.id for each in memory.events] == [str(EVENTS)]
+
+
+@pytest.mark.parametrize("placement", ["keyed", "spread"])
+async def test_a_reader_without_state_can_begin_at_a_time(place, memory, placement):
+    await place.send(*[event(number, OBJECTS) for number in range(EVENTS)])
+    await asyncio.sleep(0.1)  # the brokers' time is in milliseconds
+    began = datetime.now(UTC)
+    await place.send(event(EVENTS, OBJECTS))  # on one partition: there is nothing as late on the others
+    source = {"placement": placement, "start": began.isoformat()}
+    if placement == "spread":
+        source["rekey_topic"] = place.rekey_topic
+    async with place.running(**source) as application:
+        await until(lambda: len(application.engine.status().partitions) == 4)
+        await until(lambda: application.engine.status().ready and memory.events)
+        await place.send(*[event(EVENTS + number, OBJECTS) for number in range(1, 5)])
+        await until(lambda: len(memory.events) >= 5)
+    assert {int(each.id) for each in memory.events} == {*range(EVENTS, EVENTS + 5)}
 
 
 async def test_a_topic_that_is_not_there_is_a_wrong_configuration(place, memory):

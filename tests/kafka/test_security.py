@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from azure.core.credentials import AccessToken
 from harness.endpoints import Authority
 from harness.kafka import Kafka, Listener, make_topic, running_kafka
-from harness.kafka_places import Counting, by_one_key
+from harness.kafka_places import Counting, by_one_key, until
 from harness.kafka_worlds import event
 
 from consumer.errors import SourceUnavailable
@@ -25,6 +25,8 @@ from consumer.sources.faust_settings import FaustSecurity, FaustSettings
 from consumer.sources.faust_tokens import scope_of
 
 SHARED_KEY = "Endpoint=sb://here/;SharedAccessKeyName=k;SharedAccessKey=c2VjcmV0"
+SESSION_MS = 4_000
+"""How long brokers take a token for, before the connection is closed."""
 UNSECURED = "org.apache.kafka.common.security.oauthbearer"
 
 
@@ -46,6 +48,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kafka, P
         f"{door}.oauthbearer.sasl.jaas.config": f'{login} unsecuredLoginStringClaim_sub="broker";',
         f"{door}.oauthbearer.sasl.server.callback.handler.class": f"{UNSECURED}.internals.unsecured."
         "OAuthBearerUnsecuredValidatorCallbackHandler",
+        f"{door}.oauthbearer.connections.max.reauth.ms": str(SESSION_MS),
     }
     with running_kafka(folder / "kafka", [Listener("SECURE", "SASL_SSL")], options) as broker:
         yield broker, ca
@@ -66,13 +69,23 @@ class Identity:
         return AccessToken(f"{token}.", now + 600)
 
 
-async def read(broker: Kafka, topic: str, security: FaustSecurity, **settings: Any) -> Counting:
-    """Send through the open door, read through the guarded one, re-keyed on the way."""
-    make_topic(broker.bootstrap, topic)
-    make_topic(broker.bootstrap, f"{topic}-by-object")
+async def send(broker: Kafka, topic: str) -> None:
     async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
         for number in range(20):
             await producer.send_and_wait(topic, event(number, 5), partition=number % 4)
+
+
+async def read(
+    broker: Kafka,
+    topic: str,
+    security: FaustSecurity,
+    then: Callable[[Counting], Awaitable[None]] | None = None,
+    **settings: Any,
+) -> Counting:
+    """Send through the open door, read through the guarded one, re-keyed on the way."""
+    make_topic(broker.bootstrap, topic)
+    make_topic(broker.bootstrap, f"{topic}-by-object")
+    await send(broker, topic)
     told = FaustSettings(
         f"127.0.0.1:{broker.ports['SECURE']}",
         topic,
@@ -90,6 +103,8 @@ async def read(broker: Kafka, topic: str, security: FaustSecurity, **settings: A
         async with asyncio.timeout(40):
             await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        if then is not None:
+            await then(intake)
         await source.close()
     return intake
 
@@ -106,6 +121,21 @@ async def test_an_identity_opens_it_with_tokens_for_the_namespace(secured):
     security = FaustSecurity("identity", tls=True, ca_file=ca, credential=identity)
     assert len((await read(broker, "by-token", security)).bodies) == 20
     assert set(identity.scopes) == {"https://127.0.0.1/.default"}
+
+
+async def test_connections_that_had_their_time_are_made_again_with_new_tokens(secured):
+    broker, ca = secured
+    identity = Identity()
+    security = FaustSecurity("identity", tls=True, ca_file=ca, credential=identity)
+
+    async def go_on(intake: Counting) -> None:
+        first = len(identity.scopes)
+        # The consumer, the producer, and who asks: each has had a connection, and needs another one.
+        await until(lambda: len(identity.scopes) >= first + 3)
+        await send(broker, "by-new-token")
+        await until(lambda: len(intake.bodies) == 40)
+
+    await read(broker, "by-new-token", security, go_on)
 
 
 async def test_a_wrong_key_is_told_and_no_secret_with_it(secured):

@@ -7,6 +7,7 @@ of the checkout. Without it tests are skipped, unless INTURN_REQUIRE_AZURITE=1 m
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
+import structlog
 from harness.places import object_key
 
 from consumer.events import Event, ObjectId, OrderedBy, OrderToken, Position, Schema
@@ -83,6 +85,24 @@ def leftovers_are_the_tests_own(request: pytest.FixtureRequest) -> Iterator[None
     yield
     if request.path.parent.name not in PURE:
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def logging_is_each_tests_own() -> Iterator[None]:
+    """A command that runs within a test sets logging up for good; the next test is not to see that."""
+    root, was_configured = logging.getLogger(), structlog.is_configured()
+    before, level = structlog.get_config(), root.level
+    levels = {name: logging.getLogger(name).level for name in ("azure", "aiokafka", "asyncio")}
+    yield
+    if structlog.is_configured() and not was_configured:
+        structlog.reset_defaults()
+    elif structlog.get_config() != before:
+        structlog.configure(**before)
+    if root.level != level:
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+        for name, own in levels.items():
+            logging.getLogger(name).setLevel(own)
 
 
 @pytest.fixture(scope="session")

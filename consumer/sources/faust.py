@@ -127,7 +127,8 @@ class FaustSource:
         self._ended.clear()
         try:
             counts = await partition_counts(self._settings)
-            inquiry, sender = Inquiry(self._settings), Sender(self._settings, self._ask_limit)
+            inquiry = Inquiry(self._settings)
+            sender = Sender(self._settings, counts[self._settings.read_topic], self._ask_limit)
             try:
                 await self._connect(inquiry)
                 await sender.learn_limit()

@@ -51,9 +51,14 @@ class Message(NamedTuple):
 class Sender:
     """Sends for all partitions of the source topic that this replica has."""
 
-    def __init__(self, settings: FaustSettings, ask_limit: Callable[[], Awaitable[int | None]]) -> None:
-        """`ask_limit` gives the bytes that a batch may have, None if nobody says."""
+    def __init__(
+        self, settings: FaustSettings, targets: int, ask_limit: Callable[[], Awaitable[int | None]]
+    ) -> None:
+        """`targets`: the partitions of the topic; `ask_limit` gives the bytes that a batch may have."""
         self._settings = settings
+        # The client sends a batch of every partition in one request, and looks at the size of none.
+        is_event_hubs = settings.security.is_event_hubs
+        self._share = REQUEST_MAX_BYTES // targets if is_event_hubs else BATCH_MAX_BYTES
         self._ask_limit = ask_limit
         self._limit: int | None = None
         self.producer: ProducerT | None = None
@@ -65,7 +70,7 @@ class Sender:
     @property
     def batch_bytes(self) -> int:
         """How large batches may become that hold more than one message."""
-        return min(BATCH_MAX_BYTES, self._limit or BATCH_MAX_BYTES)
+        return min(BATCH_MAX_BYTES, self._share, self._limit or BATCH_MAX_BYTES)
 
     async def learn_limit(self) -> None:
         """Ask how large a batch may be; what was known stays if nobody says."""

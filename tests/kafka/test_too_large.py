@@ -12,6 +12,9 @@ from harness.kafka_worlds import TOPIC, event
 from consumer.composition import Application
 from consumer.events import DeadLetter, Reason
 from consumer.sources import faust as source
+from consumer.sources.faust_app import REQUEST_MAX_BYTES
+from consumer.sources.faust_sending import Sender
+from consumer.sources.faust_settings import FaustSecurity, FaustSettings
 
 LIMIT = 1_500
 
@@ -35,6 +38,10 @@ async def letters(application: Application) -> list[DeadLetter]:
 
 def put_aside(application: Application) -> float | None:
     return application.metrics.registry.get_sample_value("inturn_kafka_put_aside_total")
+
+
+async def nobody_says(*_: object) -> None:
+    return None
 
 
 async def send_among_others(place: Place, *bodies: bytes) -> None:
@@ -76,9 +83,6 @@ async def test_the_others_in_its_message_go_on(place, memory):
 
 
 async def test_where_the_limit_is_not_told_the_brokers_refusal_says_which_it_was(place, memory, monkeypatch):
-    async def nobody_says(*_: object) -> None:
-        return None
-
     monkeypatch.setattr(source, "largest_batch", nobody_says)
     await send_among_others(place, large(EVENTS), large(EVENTS + 1))
     async with place.running() as application:
@@ -119,3 +123,10 @@ async def test_what_fits_once_it_is_compressed_is_sent(place, memory):
     async with place.running(**spread, compression="gzip"):
         await until(lambda: memory.events)
     assert [each.original for each in memory.events] == [body[1:-1]]
+
+
+@pytest.mark.parametrize("partitions", [1, 4, 32, 1_024])
+def test_a_request_with_a_batch_for_every_partition_is_one_that_event_hubs_takes(partitions):
+    security = FaustSecurity("connection_string", tls=True, secret="")
+    sender = Sender(FaustSettings("b:1", "t", "g", "r", security=security), partitions, nobody_says)
+    assert 0 < partitions * sender.batch_bytes <= REQUEST_MAX_BYTES

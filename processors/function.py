@@ -6,7 +6,6 @@ itself, so it comes from a file. What they answer means what it means for a webh
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,10 +13,9 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from processors.outbound import OutboundSettings
 from processors.webhook import Webhook
-from processors.webhook_settings import Body, WebhookSettings
+from processors.webhook_settings import Body, WebhookSettings, has_key
 
 KEY_HEADER = "x-functions-key"
-_KEY_IN_URL = re.compile(r"[?&](?:code|sig)=", re.IGNORECASE)
 
 
 class FunctionSettings(OutboundSettings):
@@ -38,7 +36,7 @@ class FunctionSettings(OutboundSettings):
 
     @model_validator(mode="after")
     def _check_function(self) -> Self:
-        if self.url is not None and _KEY_IN_URL.search(self.url):
+        if self.url is not None and has_key(self.url):
             raise ValueError("url: holds a key: give the URL in `url_file`, or the key in `key_file`")
         if self.key is not None and self.key_file is not None:
             raise ValueError("give `key` or `key_file`, not both")

@@ -50,6 +50,7 @@ class Webhook:
         self._outbound: Outbound | None = None
         self._handshake: Handshake | None = None
         self._is_gone = False
+        self._processor = ""
         self._not_before_s = 0.0
         """Until then the endpoint wants to be left alone, on the monotonic clock."""
         if settings.batch:
@@ -74,10 +75,12 @@ class Webhook:
 
     async def __call__(self, event: Event, context: Context) -> None:
         """Post one event. Raises `Retry` and `Reject`."""
+        self._processor = context.processor
         content = self._content([event])
         await self._post(self._url.of(event, context), content, context.key_of(event))
 
     async def _post_batch(self, events: Sequence[Event], context: Context) -> None:
+        self._processor = context.processor
         content = self._content(events)
         if len(content.body) > BATCH_MAX_BYTES and len(events) > 1:
             raise Reject(f"together the events have more than {BATCH_MAX_BYTES} bytes")
@@ -161,7 +164,9 @@ class Webhook:
             self._is_gone = True
             _log.error(
                 "The endpoint of a webhook is gone for good: it answered 410. Until inturn is started anew, "
-                "its events become dead letters. Correct its address, or take the processor away. origin=%s",
+                "its events become dead letters. Correct its address, or take the processor away. "
+                "processor=%s origin=%s",
+                self._processor,
                 self._opened.target.origin,
             )
 

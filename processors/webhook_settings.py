@@ -22,6 +22,7 @@ _RESERVED = re.compile(
 )
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _SLOT = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
+_KEY_IN_URL = re.compile(r"[?&](?:code|sig)=", re.IGNORECASE)
 _PREFIX = re.compile(r"[^/?#]*(?://[^/?#]*)?")
 
 HeaderName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -106,6 +107,8 @@ class WebhookSettings(OutboundSettings):
         return self
 
     def _check_url(self, url: str) -> None:
+        if has_key(url):
+            raise ValueError("url: holds a key: give the URL in `url_file`")
         prefix, rest = parts_of(url)
         if _SLOT.search(prefix):
             raise ValueError("url: has a slot before its path: the host never comes from an event")
@@ -116,6 +119,11 @@ class WebhookSettings(OutboundSettings):
             raise ValueError(f"url: {flaw}") from None
         except ValueError as flaw:
             raise ValueError(f"url: {flaw}") from None
+
+
+def has_key(url: str) -> bool:
+    """Whether a URL holds what lets its bearer in, as those of functions and Logic Apps may."""
+    return _KEY_IN_URL.search(url) is not None
 
 
 def parts_of(url: str) -> tuple[str, str]:

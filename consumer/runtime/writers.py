@@ -14,7 +14,7 @@ from consumer.core.decode import Rejection
 from consumer.core.effects import Letter
 from consumer.core.snapshot import Snapshot, decode, encode
 from consumer.errors import CorruptState, FenceLost, InturnError, StoreUnavailable
-from consumer.events import Checkpoint, DeadLetter, Event, ObjectId, PartitionId
+from consumer.events import Checkpoint, DeadLetter, Event, ObjectId, PartitionId, Reason
 from consumer.runtime.clock import Clock
 from consumer.stores import CheckpointStore, CopyKind, DeadLetterStore
 
@@ -153,7 +153,25 @@ class DeadLetterWriter:
                 await asyncio.sleep(wait_s * (0.5 + self._clock.jitter() / 2))
                 wait_s = min(wait_s * 2, _BACKOFF_MAX_S)
             else:
+                self._tell(written)
                 return
+
+    def _tell(self, letters: list[DeadLetter]) -> None:
+        """Say what was put aside: a line for each processor and reason, with the first letter of it."""
+        alike: dict[tuple[str | None, Reason], list[DeadLetter]] = {}
+        for letter in letters:
+            alike.setdefault((letter.processor, letter.reason), []).append(letter)
+        for (processor, reason), group in alike.items():
+            _log.warning(
+                "Events were put aside: see inturn dlq list.",
+                partition=self._partition.partition,
+                processor=processor,
+                reason=reason.value,
+                letters=len(group),
+                first_key=group[0].key,
+                first_sequence_number=group[0].position.sequence_number,
+                first_error=group[0].error,
+            )
 
     async def holds(self, processor: int, object_id: ObjectId) -> bool:
         """Whether there is a letter of a processor and an object. Raises `StoreUnavailable`."""

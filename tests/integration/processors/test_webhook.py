@@ -210,6 +210,7 @@ async def test_after_410_nothing_is_sent_any_more_and_somebody_is_told_once(hook
     assert len(endpoint.requests) == 2
     assert len(caplog.records) == 1
     assert "gone for good" in caplog.text
+    assert "processor=hook " in caplog.text
     endpoint.answers(204)
     async with hook() as post:  # another process, or a redrive
         await post(event())

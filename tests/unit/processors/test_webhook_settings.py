@@ -43,6 +43,7 @@ SECRET = "whsec_" + base64.b64encode(b"s" * 24).decode()
         ({"batch": True, "body": "cloudevents_binary"}, "`batch` cannot be"),
         ({"batch": True, "url": "https://a.example/{subject}"}, "`batch` cannot be"),
         ({"verify": False}, "verify"),
+        ({"url": "https://a.example/hook?v=1&sig=hunter2"}, "url: holds a key: give the URL in `url_file`"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(given, flaw):
@@ -55,14 +56,14 @@ def test_settings_that_cannot_be_meant_are_refused(given, flaw):
 
 def test_a_preview_shows_the_request_without_what_is_secret(event):
     settings = Webhook.Settings(
-        url="https://a.example/{data.modelName}?code=hunter2&v={model_version}",
+        url="https://a.example/{data.modelName}?api_key=hunter2&v={model_version}",
         headers={"Authorization": "hunter2"},
         signing_secret=SECRET,
     )
     made = event(original=b'{"id":"1","eventType":"T","topic":"/t","subject":"s","data":{"a":1}}')
     assert Webhook(settings).preview(made, Context("hook", 1, [made], lambda event: f"key-{event.id}")) == {
         "method": "POST",
-        "url": "https://a.example/fraud?code=***&v=3",
+        "url": "https://a.example/fraud?api_key=***&v=3",
         "headers": {
             "Authorization": "***",
             "Content-Type": "application/cloudevents+json; charset=utf-8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from harness.letters import letter
+from structlog.testing import capture_logs
 
 from consumer.core.catalogue import Catalogue
 from consumer.core.effects import Letter
@@ -34,3 +35,24 @@ async def test_of_one_moment_the_later_letter_of_an_object_is_redriven_later():
         await writer.write([Letter(None, 0, event, Reason.REJECTED, "", 1)], may_write)
 
     assert [each.event_id async for each in store.letters()] == [f"fraud-{n}" for n in (1, 2, 3, 4)]
+
+
+async def test_what_is_put_aside_is_said_in_a_line_for_each_reason_and_not_for_each_event():
+    writer = DeadLetterWriter(MemoryDeadLetters(), letter("fraud", 1).partition, ["deploy"], SystemClock())
+    events = [event_of(letter("fraud", version), Catalogue()) for version in (1, 2, 3)]
+    reasons = (Reason.REJECTED, Reason.PARKED, Reason.PARKED)
+
+    async def may_write():
+        pass
+
+    with capture_logs() as lines:
+        letters = [
+            Letter(None, 0, event, reason, "why", 1) for event, reason in zip(events, reasons, strict=True)
+        ]
+        await writer.write(letters, may_write)
+
+    assert [(line["log_level"], line["reason"], line["letters"]) for line in lines] == [
+        ("warning", "rejected", 1),
+        ("warning", "parked", 2),
+    ]
+    assert {line["processor"] for line in lines} == {"deploy"}

@@ -163,6 +163,13 @@ class Transport(driver.Transport):
     is_idempotent: bool = True
 
 
+class _App(faust.App):
+    """Without Faust's folders for tables: there are none, and every start would leave one where it began."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 def make_app(
     settings: FaustSettings, board: Board, monitor: PrometheusMonitor, batch_bytes: int = BATCH_MAX_BYTES
 ) -> faust.App:
@@ -174,7 +181,7 @@ def make_app(
         logging.getLogger(name).setLevel(logging.WARNING)
     # Of brokers that are away it tells twenty times a second; the source tells it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    app = faust.App(
+    app = _App(
         settings.group,
         broker=[f"kafka://{each}" for each in settings.bootstrap.split(",")],
         broker_credentials=credentials(settings),

@@ -53,7 +53,9 @@ async def test_an_event_keeps_the_time_and_the_bytes_it_had_in_the_source_topic(
     assert all(before_ms - 100 <= each.enqueued_time_ms <= after_ms + 100 for each in memory.events)
 
 
-async def test_keyed_events_are_read_without_another_topic(place, memory):
+async def test_keyed_events_are_read_without_another_topic(place, memory, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     bodies = [event(number, OBJECTS) for number in range(EVENTS)]
     await place.send(*bodies, keyed=True)
     async with place.running(placement="keyed") as application:
@@ -61,6 +63,7 @@ async def test_keyed_events_are_read_without_another_topic(place, memory):
         assert application.engine.status().ready
     assert all(order == sorted(order) for order in orders(memory.events).values())
     assert await place.committed(place.topic) == [60, 60, 40, 40]
+    assert list((tmp_path / "here").iterdir()) == []  # Faust would keep tables there
 
 
 async def test_a_reader_without_state_begins_where_it_is_told(place, memory):

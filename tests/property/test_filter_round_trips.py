@@ -63,7 +63,7 @@ def canonical(wanted: Filter) -> dict[str, Any]:
     """The settings that mean a filter."""
     written: dict[str, Any] = {
         name: getattr(wanted, name)
-        for name in Filter.__slots__
+        for name in Filter.__match_args__  # a compiled class has no slots to ask for
         if name != "advanced_filters" and getattr(wanted, name) is not None
     }
     written["advanced_filters"] = [

@@ -152,6 +152,7 @@ snapshots = st.builds(
             st.text(max_size=5),
             st.lists(expected, max_size=2),
             st.lists(st.tuples(st.text(max_size=5), numbers), max_size=2),
+            st.one_of(st.none(), st.integers(0, 7 * 86_400_000)),
         ),
         max_size=2,
     ),

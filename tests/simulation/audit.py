@@ -19,7 +19,10 @@ from consumer.events import Checkpoint, DeadLetter, Outcome, Reason
 from consumer.runtime.lease import FENCE_AFTER_S
 
 REPORT_S = 3.0
-"""What was done longer than this before a snapshot must be in it, if its lane was not busy since."""
+"""What was done longer than this before a snapshot must be in it, if its lane was not busy since.
+
+Time in which the process was frozen does not count: it can report nothing then.
+"""
 
 
 @dataclass
@@ -154,7 +157,7 @@ class Audit:
     def _repeated(self, processor: int, place: Place, before: list[Effect], life: Life, told: str) -> None:
         if not self.may_repeat and all(effect.is_acked for effect in before):
             self.complain("repeated", f"{told}: nothing had happened")
-        if _is_done(life.begun, self.names[processor], place.spot):
+        if is_done(life.begun, self.names[processor], place.spot):
             self.complain("repeated", f"{told}: the state it began with says that it was done")
         for effect in before:
             if not effect.is_acked:
@@ -165,7 +168,7 @@ class Audit:
                 self.complain("repeated", f"{told}: after a drain of {effect.life.owner}")
             elif (
                 effect.life.epoch < life.epoch
-                and effect.acked_s < effect.life.durable_s - REPORT_S
+                and effect.life.awake_s(effect.acked_s, effect.life.durable_s) > REPORT_S
                 and self.trouble_s.get((effect.life.number, processor), 0) < effect.acked_s
             ):
                 self.complain(
@@ -289,6 +292,12 @@ class Audit:
         self.digest("life", life.number, owner, partition, snapshot.epoch)
         return life
 
+    def thawed(self, owner: str, since_s: float) -> None:
+        """A process that was frozen goes on."""
+        for life in self.lives:
+            if life.owner == owner:
+                life.freezes.append((since_s, self.now_s()))
+
     def check_counts(self, life: Life, pipeline: Pipeline, snapshot: Snapshot) -> None:
         """What a pipeline has counted must be what became of exactly the events that it resolved."""
         low: Counter[str] = Counter()
@@ -373,7 +382,8 @@ def _is_resolved(snapshot: Snapshot, spot: Spot) -> bool:
     return number <= snapshot.checkpoint.sequence_number or index in snapshot.done_above.get(number, ())
 
 
-def _is_done(snapshot: Snapshot, processor: str, spot: Spot) -> bool:
+def is_done(snapshot: Snapshot, processor: str, spot: Spot) -> bool:
+    """Whether a state says that a processor is done with an event."""
     return _is_resolved(snapshot, spot) or any(
         ack[:2] == spot and processor in ack.done for ack in snapshot.acks
     )

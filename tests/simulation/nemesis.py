@@ -133,10 +133,12 @@ class Nemesis:
         owner = replica.owner
         assert owner is not None
         self._world.faults.freezes += 1
+        since_s = loop.time()
         loop.freeze(owner)
         await asyncio.sleep(
             self._chance.choice((3.0, 8.0, 16.0, 30.0, 45.0)) * self._chance.uniform(0.8, 1.2)
         )
+        self._world.audit.thawed(owner.name, since_s)
         loop.thaw(owner)
 
     async def _steal(self) -> None:

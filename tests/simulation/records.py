@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from property.oracle import Spot
@@ -52,6 +52,13 @@ class Life:
     """It was drained, and all that it did is stored."""
     fenced_s: float = float("inf")
     """When another owner had taken the partition."""
+    freezes: list[tuple[float, float]] = field(default_factory=list)
+    """When its process was frozen, and when it went on."""
+
+    def awake_s(self, since_s: float, until_s: float) -> float:
+        """For how long its process ran between two times."""
+        frozen_s = sum(max(0.0, min(until_s, on_s) - max(since_s, off_s)) for off_s, on_s in self.freezes)
+        return until_s - since_s - frozen_s
 
 
 @dataclass

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 
+import orjson
 from property.oracle import TYPES, Answer, Message, Spot
-from simulation.audit import Audit
+from simulation.audit import Audit, is_done
 from simulation.records import LIFE, Effect, Place
 from simulation.trace import WINDOW_MS, PartitionTrace
 
@@ -18,9 +19,11 @@ from consumer.core.expectation_keys import Sought, Template
 from consumer.core.expectations import MISSED, Rule
 from consumer.core.flights import ProcessorPlan
 from consumer.core.retry import RetryPolicy
+from consumer.core.snapshot import Snapshot
 from consumer.events import Event
 from consumer.processor import Context
 from consumer.runtime.attempts import RunningProcessor
+from consumer.runtime.lease import FENCE_AFTER_S
 
 EMITTER = "turn"
 DONE = "Inturn.Done"
@@ -47,7 +50,7 @@ class Telling:
             for spot in naively_missed(partition.messages, audit.answers[name])
         }
 
-    def told(self, event: Event, key: str) -> Effect:
+    def told(self, event: Event, key: str, began_s: float) -> Effect:
         """Take note of an effect at the moment it happens."""
         life = LIFE.get()
         assert life is not None
@@ -61,9 +64,17 @@ class Telling:
             self._audit.complain("unaccounted", f"{about}: it was not missed")
         if event.type == DONE and (self._audit.names.index(EMITTER), place) not in self._audit.effects:
             self._audit.complain("unaccounted", f"{about}: it was not handled")
+        if began_s > life.fenced_s + FENCE_AFTER_S:
+            self._audit.complain(
+                "lease", f"{about}: begun at {began_s:.3f} s, fenced at {life.fenced_s:.3f} s"
+            )
+        if _was_told(life.begun, event.type, place):
+            self._audit.complain("repeated", f"{about}: the state it began with says that it was told")
         before = self._told.setdefault((event.type, place), [])
         for effect in before:
-            if effect.is_acked and (effect.life is life or effect.life.is_clean):
+            # What an old owner had begun may still happen after a new one was told, and has drained.
+            is_over = effect.life.is_clean and effect.life.number < life.number
+            if effect.is_acked and (effect.life is life or is_over):
                 self._audit.complain("repeated", f"{about}: {effect.life.owner} had been told")
         effect = Effect(self._audit.now_s(), life)
         before.append(effect)
@@ -89,12 +100,24 @@ class Listener:
         self._chance = chance
 
     async def __call__(self, event: Event, context: Context) -> None:
+        began_s = asyncio.get_running_loop().time()
         await asyncio.sleep(self._chance.random() * 0.02)
         if self._chance.random() < 0.05:
             raise ConnectionError("not now")
-        effect = self._telling.told(event, context.idempotency_key)
+        effect = self._telling.told(event, context.idempotency_key, began_s)
         await asyncio.sleep(self._chance.random() * 0.01)
         effect.is_acked = True
+
+
+def _was_told(begun: Snapshot, type_: str, place: Place) -> bool:
+    """Whether a state says of an internal event that it came about, and that nobody waits for it."""
+    for kept in begun.internal:
+        if kept.progress[:2] == place.spot and orjson.loads(kept.body)["type"] == type_:
+            return False
+    if type_ == DONE:
+        return is_done(begun, EMITTER, place.spot)
+    pending = {(one.sequence_number, one.element) for rule in begun.rules for one in rule.pending}
+    return place.number <= begun.folded_to and place.spot not in pending
 
 
 def listener_of(telling: Telling, chance: random.Random) -> RunningProcessor:

@@ -55,7 +55,8 @@ def demo(
     """Send events that are late, repeated and out of order, consume them, and compare with the truth."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="inturn-demo-") as folder:
-        logging = configure_logging(level="warning")
+        # What is put aside is in the table, and need not be said besides.
+        logging = configure_logging(level="error")
         try:
             stage = Stage(console, plan(seed, events), partitions, Path(folder), port)
             report = run_async(stage.play(keep=keep))

@@ -114,6 +114,10 @@ class CheckpointWriter:
         self._uncertain = None
 
 
+_TELL_EVERY_S = 60.0
+"""Between two lines on letters of one processor and reason; the second counts what came in between."""
+
+
 class DeadLetterWriter:
     """Puts dead letters aside; while the store is away it tries on, and the source ends up paused."""
 
@@ -128,6 +132,8 @@ class DeadLetterWriter:
         """When the last letter was put aside."""
         self._places: dict[tuple[int, ObjectId | None], tuple[int, int]] = {}
         """Where the events of the last letters of this moment were, by processor and object."""
+        self._told: dict[tuple[str | None, Reason], tuple[float, int]] = {}
+        """When letters were last told of, on the monotonic clock, and how many came since."""
 
     @staticmethod
     def take(waiting: deque[Letter]) -> list[Letter]:
@@ -157,20 +163,27 @@ class DeadLetterWriter:
                 return
 
     def _tell(self, letters: list[DeadLetter]) -> None:
-        """Say what was put aside: a line for each processor and reason, with the first letter of it."""
+        """Say what was put aside: a line a minute for each processor and reason, with one letter of it."""
         alike: dict[tuple[str | None, Reason], list[DeadLetter]] = {}
         for letter in letters:
             alike.setdefault((letter.processor, letter.reason), []).append(letter)
+        now_s = self._clock.monotonic_s()
         for (processor, reason), group in alike.items():
+            told_s, untold = self._told.get((processor, reason), (-_TELL_EVERY_S, 0))
+            count = untold + len(group)
+            if now_s - told_s < _TELL_EVERY_S:
+                self._told[processor, reason] = told_s, count
+                continue
+            self._told[processor, reason] = now_s, 0
             _log.warning(
                 "Events were put aside: see inturn dlq list.",
                 partition=self._partition.partition,
                 processor=processor,
                 reason=reason.value,
-                letters=len(group),
-                first_key=group[0].key,
-                first_sequence_number=group[0].position.sequence_number,
-                first_error=group[0].error,
+                letters=count,
+                key=group[0].key,
+                sequence_number=group[0].position.sequence_number,
+                error=group[0].error,
             )
 
     async def holds(self, processor: int, object_id: ObjectId) -> bool:

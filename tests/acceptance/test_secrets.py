@@ -49,7 +49,7 @@ async def test_no_secret_of_a_processor_is_told_to_anybody(place, receiver):
                 "type": "webhook",
                 **fast,
                 "with": {
-                    "url": f"{receiver.url}hook?code={CANARY}",
+                    "url": f"{receiver.url}hook?token={CANARY}",
                     "allow_http_loopback": True,
                     "signing_secret_file": "signing",
                     "header_files": {"Authorization": "token"},

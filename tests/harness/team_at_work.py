@@ -108,6 +108,7 @@ def _telling(team: Team) -> list[dict[str, Any]]:
             "types": [f"{ML}RunStatusChanged"],
             "filter": failed,
             "queue_max": 20_000,
+            "deadline_s": 600,  # everything comes at once: the last mail of a lane waits for all others
             "breaker": {"open_s": 0.5, "open_max_s": 2},
             "with": mail,
         },
@@ -177,7 +178,7 @@ def _keeping(team: Team, archive: Mapping[str, Any]) -> list[dict[str, Any]]:
     }
     return [
         {"name": "archive", "type": "archive", "with": dict(archive)},
-        {"name": "forward", "type": "forward", "types": [f"{STORAGE}*"], "with": target},
+        {"name": "forward", "type": "forward", "types": [f"{STORAGE}*"], "deadline_s": 600, "with": target},
     ]
 
 

@@ -20,6 +20,13 @@ class Frozen(SystemClock):
         return 1_700_000_000_000
 
 
+class Minutes(SystemClock):
+    minutes = 1
+
+    def monotonic_s(self):
+        return self.minutes * 60.0
+
+
 async def test_of_one_moment_the_later_letter_of_an_object_is_redriven_later():
     # A version that came late was released before one that stands before it; internal events share a place.
     store = MemoryDeadLetters()
@@ -37,8 +44,9 @@ async def test_of_one_moment_the_later_letter_of_an_object_is_redriven_later():
     assert [each.event_id async for each in store.letters()] == [f"fraud-{n}" for n in (1, 2, 3, 4)]
 
 
-async def test_what_is_put_aside_is_said_in_a_line_for_each_reason_and_not_for_each_event():
-    writer = DeadLetterWriter(MemoryDeadLetters(), letter("fraud", 1).partition, ["deploy"], SystemClock())
+async def test_what_is_put_aside_is_said_in_a_line_a_minute_for_each_reason_and_not_for_each_event():
+    clock = Minutes()
+    writer = DeadLetterWriter(MemoryDeadLetters(), letter("fraud", 1).partition, ["deploy"], clock)
     events = [event_of(letter("fraud", version), Catalogue()) for version in (1, 2, 3)]
     reasons = (Reason.REJECTED, Reason.PARKED, Reason.PARKED)
 
@@ -50,9 +58,13 @@ async def test_what_is_put_aside_is_said_in_a_line_for_each_reason_and_not_for_e
             Letter(None, 0, event, reason, "why", 1) for event, reason in zip(events, reasons, strict=True)
         ]
         await writer.write(letters, may_write)
+        await writer.write(letters, may_write)
+        clock.minutes += 1
+        await writer.write(letters[:1], may_write)
 
     assert [(line["log_level"], line["reason"], line["letters"]) for line in lines] == [
         ("warning", "rejected", 1),
         ("warning", "parked", 2),
+        ("warning", "rejected", 2),
     ]
     assert {line["processor"] for line in lines} == {"deploy"}

@@ -181,7 +181,7 @@ class Runs:
         """Wait until every partition is done to its end."""
         while True:
             await asyncio.sleep(0.2)
-            opened = [line for line in self.log().splitlines() if '"The admin port is open."' in line]
+            opened = [line for line in self._whole_log().splitlines() if '"The admin port is open."' in line]
             if not opened:
                 continue
             url = json.loads(opened[-1])["url"]
@@ -226,7 +226,11 @@ class Runs:
         return found
 
     def log(self) -> str:
-        return (self.folder / "log.txt").read_text()[-20_000:]
+        """The end of it, for a person."""
+        return self._whole_log()[-20_000:]
+
+    def _whole_log(self) -> str:
+        return (self.folder / "log.txt").read_text()
 
 
 def _ask(url: str) -> Any:

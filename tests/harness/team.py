@@ -102,6 +102,7 @@ class Team:
         """The message ids in the second hub, read by a real client."""
         count = self.forwarded_count()
         keys: list[str] = []
+        has_all = asyncio.Event()
         client = EventHubConsumerClient.from_connection_string(
             self.connection_string(), GROUP, eventhub_name=SECOND_HUB
         )
@@ -109,10 +110,14 @@ class Team:
         async def take(_: object, events: list[EventData]) -> None:
             keys.extend(str(event.message_id) for event in events)
             if len(keys) >= count:
-                await client.close()
+                has_all.set()
 
-        async with client, asyncio.timeout(_READ_S):
-            await client.receive_batch(take, starting_position="-1", max_batch_size=1_000)
+        if not count:
+            return keys
+        async with asyncio.timeout(_READ_S), asyncio.TaskGroup() as tasks:
+            tasks.create_task(client.receive_batch(take, starting_position="-1", max_batch_size=1_000))
+            await has_all.wait()
+            await client.close()  # from outside: closed by its own callback it leaves connections open
         return keys
 
 

@@ -6,7 +6,6 @@ a name is refused, and what does is percent-encoded all the same where the addre
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import string
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from consumer.processor import Reject
+from processors.outbound_addresses import is_loopback
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 """What Azure ML takes as the name of a model, a job or a component."""
@@ -107,7 +107,7 @@ class AzureSettings(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.is_plain and not _is_loopback(urlsplit(self.url).hostname):
+        if self.is_plain and not is_loopback(urlsplit(self.url).hostname or ""):
             raise ValueError("endpoint: a token goes over https only; http is for this machine")
         secret = {
             "client_id": self.client_id,
@@ -121,15 +121,6 @@ class AzureSettings(Frozen):
         if self.identity != "client_secret" and self.client_secret_file is not None:
             raise ValueError("client_secret_file: has no effect without identity: client_secret")
         return self
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def segment(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from email.headerregistry import Address
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from consumer.processor import Surroundings
 from processors.event_slots import SLOTS
+from processors.outbound_addresses import is_loopback
 from processors.portal import STUDIO
 from processors.templates import Template, TemplateError
 
@@ -154,17 +154,10 @@ class EmailSettings(BaseModel):
     def _findings(self) -> Iterator[str]:
         if not (self.to or self.cc or self.bcc):
             yield "nobody gets the mails: give at least one address under to, cc or bcc"
-        if self.tls == "none" and not _is_loopback(self.host):
+        if self.tls == "none" and not is_loopback(self.host):
             yield "tls: none is possible only to this machine; every other server needs starttls or tls"
         if self.password is not None and self.password_file is not None:
             yield "password_file: a second password, besides password: give only one"
         has_password = self.password is not None or self.password_file is not None
         if has_password != (self.username is not None):
             yield "username and a password (password or password_file) belong together: give both or none"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.casefold() == "localhost"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from consumer.processor import Surroundings
+from processors.outbound_addresses import is_loopback
 
 _STRICT = ConfigDict(
     frozen=True,
@@ -183,11 +183,3 @@ def host_of(netloc: str) -> str:
     except ValueError:
         return ""
     return netloc.casefold() if is_loopback(host) else host.casefold()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.casefold() == "localhost"

@@ -98,3 +98,11 @@ def address_in(text: str) -> Address | None:
         return ip_address(text.partition("%")[0])
     except ValueError:
         return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a name or an address, is this machine by what it says; no name is looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"

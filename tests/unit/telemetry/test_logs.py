@@ -19,11 +19,6 @@ from consumer.telemetry.logs import LogFormat, Logging, configure_logging
 
 @pytest.fixture
 def configure() -> Iterator[Callable[..., tuple[Logging, io.StringIO]]]:
-    root = logging.getLogger()
-    level, levels = (
-        root.level,
-        {name: logging.getLogger(name).level for name in ("azure", "aiokafka", "asyncio")},
-    )
     opened: list[Logging] = []
 
     def make(**options) -> tuple[Logging, io.StringIO]:
@@ -34,10 +29,6 @@ def configure() -> Iterator[Callable[..., tuple[Logging, io.StringIO]]]:
     yield make
     for logs in opened:
         logs.close()
-    structlog.reset_defaults()
-    root.setLevel(level)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
 
 
 def records(logs: Logging, stream: io.StringIO) -> list[dict]:

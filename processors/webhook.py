@@ -50,7 +50,6 @@ class Webhook:
         self._outbound: Outbound | None = None
         self._handshake: Handshake | None = None
         self._is_gone = False
-        self._processor = ""
         self._not_before_s = 0.0
         """Until then the endpoint wants to be left alone, on the monotonic clock."""
         if settings.batch:
@@ -75,16 +74,14 @@ class Webhook:
 
     async def __call__(self, event: Event, context: Context) -> None:
         """Post one event. Raises `Retry` and `Reject`."""
-        self._processor = context.processor
         content = self._content([event])
-        await self._post(self._url.of(event, context), content, context.key_of(event))
+        await self._post(self._url.of(event, context), content, context.key_of(event), context.processor)
 
     async def _post_batch(self, events: Sequence[Event], context: Context) -> None:
-        self._processor = context.processor
         content = self._content(events)
         if len(content.body) > BATCH_MAX_BYTES and len(events) > 1:
             raise Reject(f"together the events have more than {BATCH_MAX_BYTES} bytes")
-        await self._post(self._url.fixed(), content, _key_of(events, context))
+        await self._post(self._url.fixed(), content, _key_of(events, context), context.processor)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -118,7 +115,7 @@ class Webhook:
                     cloud_events.batch(events) if self._settings.batch else cloud_events.structured(events[0])
                 )
 
-    async def _post(self, url: str, content: Content, key: str) -> None:
+    async def _post(self, url: str, content: Content, key: str, processor: str) -> None:
         if self._is_gone:
             raise Reject(_GONE)
         wait_s = self._not_before_s - time.monotonic()
@@ -130,7 +127,7 @@ class Webhook:
             headers.update(self._handshake.headers)
         # The last to be made: its time is that of the attempt, and receivers allow it five minutes.
         headers.update(signed(self._credentials.secrets(), key, int(time.time()), content.body))
-        self._judge(await self._opened.request("POST", url, headers, content.body))
+        self._judge(await self._opened.request("POST", url, headers, content.body), processor)
 
     async def _ask(self, question: Mapping[str, str]) -> Answer:
         headers = {**self._credentials.headers(), **question}
@@ -145,7 +142,7 @@ class Webhook:
             raise RuntimeError("The webhook was not opened.")
         return self._outbound
 
-    def _judge(self, answer: Answer) -> None:
+    def _judge(self, answer: Answer, processor: str) -> None:
         match meaning_of(answer.status):
             case Meaning.DONE:
                 return
@@ -154,19 +151,19 @@ class Webhook:
             case Meaning.GONE:
                 if self._url.depends:
                     raise Reject("the endpoint answered 410 Gone at the event's own address")
-                self._give_up()
+                self._give_up(processor)
                 raise Reject(_GONE)
             case Meaning.LATER:
                 raise self._later(answer)
 
-    def _give_up(self) -> None:
+    def _give_up(self, processor: str) -> None:
         if not self._is_gone:
             self._is_gone = True
             _log.error(
                 "The endpoint of a webhook is gone for good: it answered 410. Until inturn is started anew, "
                 "its events become dead letters. Correct its address, or take the processor away. "
                 "processor=%s origin=%s",
-                self._processor,
+                processor,
                 self._opened.target.origin,
             )
 

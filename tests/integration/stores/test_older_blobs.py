@@ -7,29 +7,12 @@ import uuid
 
 import msgspec
 import pytest
+from harness.older_letter import LETTER, PARTITION
 
-from consumer.events import DeadLetter, PartitionId, Position, Reason
 from consumer.stores import LetterFilter
 from consumer.stores.blob_container import BlobContainer
 from consumer.stores.blob_dead_letters import BlobDeadLetters
 
-PARTITION = PartitionId("contoso.servicebus.windows.net", "models", "$Default", "0")
-LETTER = DeadLetter(
-    "key",
-    PARTITION,
-    Position("0", 7, 0),
-    Reason.REJECTED,
-    "No.",
-    b"{}",
-    1,
-    2,
-    "deploy",
-    5,
-    "1",
-    "T",
-    "/t",
-    "s",
-)
 DOCUMENT = {
     **dict(zip(("namespace", "hub", "consumer_group", "partition"), PARTITION, strict=True)),
     "key": "key",

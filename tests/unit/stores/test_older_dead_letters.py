@@ -7,28 +7,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from harness.older_letter import LETTER, PARTITION
 
-from consumer.events import DeadLetter, PartitionId, Position, Reason
 from consumer.stores.sqlite_dead_letters import SqliteDeadLetters
 from consumer.stores.sqlite_file import APPLICATION_ID
 
-PARTITION = PartitionId("contoso.servicebus.windows.net", "models", "$Default", "0")
-LETTER = DeadLetter(
-    "key",
-    PARTITION,
-    Position("0", 7, 0),
-    Reason.REJECTED,
-    "No.",
-    b"{}",
-    1,
-    2,
-    "deploy",
-    5,
-    "1",
-    "T",
-    "/t",
-    "s",
-)
 TABLES_OF_BEFORE = """
 CREATE TABLE dead_letters (
     key TEXT NOT NULL,

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from harness.older_letter import LETTER, PARTITION
 
+from consumer.events import Reason
 from consumer.stores import LetterFilter
 from consumer.stores.blob_container import BlobContainer
 from consumer.stores.blob_dead_letters import BlobDeadLetters

@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,11 +79,17 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(autouse=True)
-def leftovers_are_the_tests_own(request: pytest.FixtureRequest) -> Iterator[None]:
+def pytest_collection_finish() -> None:
+    """What was there before any test is no garbage: without it the look behind each test is short."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     """What a test leaves open shows in that test, and not in whichever comes when garbage is collected."""
-    yield
-    if request.path.parent.name not in PURE:
+    yield  # behind the fixtures: they close the event loop
+    if item.path.parent.name not in PURE:
         gc.collect()
 
 

@@ -15,6 +15,8 @@ F6   A worker that stands still stays in the group. — `_watch` ends the proces
      there is more, or when a rebalance does not end.
 F7   Positions come from the group, which an old owner may still write to. — They come from the fenced store.
 F8   Faust may hang in its own stop. — It gets `_STOP_S`; then the process goes without it.
+F9   A rebalance that comes while it stops takes the client for closed, which stays in the group until its
+     session runs out. — It is left to the stop that is under way (`Inlet.close`).
 """
 
 from __future__ import annotations

@@ -141,6 +141,13 @@ class Inlet(driver.Consumer):
         offset: int | None = await thread.call_thread(thread._ensure_consumer().committed, partition)  # noqa: SLF001
         return offset
 
+    def close(self) -> None:
+        """Leave it to the stop that is under way: this one would be on the loop of another thread.
+
+        Faust calls it when a rebalance comes while it stops. The client would be taken for closed: it would
+        neither leave the group nor hang up.
+        """
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Watched elsewhere: Faust would look at streams, which there are none of."""
 

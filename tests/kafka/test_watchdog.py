@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from harness.kafka_places import Counting, by_one_key, until
 from harness.kafka_worlds import event
 
@@ -116,3 +117,17 @@ async def test_a_rebalance_that_does_not_end_ends_the_source(settings, monkeypat
     failure = await end_of(source, stuck, join)
     assert "A rebalance has not ended after" in str(failure)
     assert exit_code_of(failure) is ExitCode.TEMPORARY
+    assert await members(settings) == [], "nobody waits for the session of one that has gone"
+
+
+async def members(settings: FaustSettings) -> list[object]:
+    """Who is in the group, as the broker sees it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    try:
+        (answer,) = await admin.describe_consumer_groups([settings.group])
+        (group,) = answer.groups
+        _error, _name, _state, _kind, _protocol, found = group
+        return list(found)
+    finally:
+        await admin.close()

@@ -20,9 +20,9 @@ from prometheus_client.registry import Collector
 import consumer
 from consumer import opening
 from consumer.consumer_groups import SHARED, groups_of
-from consumer.core import catalogue as rules
+from consumer.core import order_rules
 from consumer.core.admission import Admission
-from consumer.core.catalogue import Catalogue, Family
+from consumer.core.catalogue import Catalogue, Family, named, subject
 from consumer.core.expectation_keys import Listed, Sought, Template
 from consumer.core.expectations import Rule
 from consumer.core.filters import compiled
@@ -314,24 +314,24 @@ def _predicate(settings: FilterSettings | None) -> Callable[[Event], bool] | Non
 
 def _family(rule: CatalogueRule) -> Family:
     types = tuple(pattern.casefold() for pattern in rule.types)
-    path = rules.subject if rule.object == "subject" else rules.named(*_names(rule.object))
+    path = subject if rule.object == "subject" else named(*_names(rule.object))
     return Family(f"configured: {', '.join(rule.types)}", types, path, tuple(_rules(rule.order)))
 
 
-def _rules(order: Iterable[OrderRule]) -> Iterable[rules.Rule]:
+def _rules(order: Iterable[OrderRule]) -> Iterable[order_rules.OrderRule]:
     for each in order:
         names = _names(each.path or "")
         match each.by:
             case "sequencer":
-                yield rules.by_sequencer(*names)
+                yield order_rules.by_sequencer(*names)
             case "sequence_number":
-                yield rules.by_number(OrderedBy.SEQUENCE_NUMBER, *names)
+                yield order_rules.by_number(OrderedBy.SEQUENCE_NUMBER, *names)
             case "sync_token":
-                yield rules.by_sync_token(*names)
+                yield order_rules.by_sync_token(*names)
             case "version":
-                yield rules.by_version(*names)
+                yield order_rules.by_version(*names)
             case "event_time":
-                yield rules.by_event_time
+                yield order_rules.by_event_time
 
 
 def _names(path: str) -> list[str]:

@@ -114,11 +114,15 @@ class OrderedBy(StrEnum):
     ARRIVAL = "arrival"
 
 
+OrderValue = str | int | tuple[int, int]
+"""What is compared of an order token."""
+
+
 class OrderToken(NamedTuple):
     """What orders an event among those of its object; compare with `consumer.core.order.compare`."""
 
     by: OrderedBy
-    value: str | int | tuple[int, int]
+    value: OrderValue
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -147,7 +151,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, eq=False):
     object_path: str
     ordered_by: OrderedBy
     """What the event was ordered by."""
-    order_value: str | int | tuple[int, int]
+    order_value: OrderValue
     body: bytes
     """What `original` is cut from."""
     is_wrapped: bool

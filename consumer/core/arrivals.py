@@ -12,7 +12,7 @@ from consumer.core.decode import Decoded, Rejection, decode_exactly, written_dat
 from consumer.core.digests import XXH3, Digests
 from consumer.core.flights import Flight, Router
 from consumer.core.packed_token import pack
-from consumer.core.plain import PlainEvents
+from consumer.core.plain import Columns, PlainEvents
 from consumer.core.plans import Plans
 from consumer.events import RawBatch
 
@@ -28,15 +28,15 @@ class Arrivals:
         self._admission = admission
         self._router = router
         self.digests = digests
-        self._plain = PlainEvents(Plans(catalogue, admission, router), digests)
+        self._plain = PlainEvents(Plans(catalogue, admission, router, digests), digests)
 
     def of(self, batch: RawBatch, first: int = 0) -> list[list[Flight]]:
         """The events of every message from row `first` on, in order; what is no event is a flight too."""
-        plain, properties_at = self._plain, batch.properties_at
+        plain, columns, properties_at = self._plain, Columns(batch), batch.properties_at
         rows = []
-        for row in range(first, len(batch.bodies)):
+        for row in range(first, len(columns.bodies)):
             kind = properties_at(row).get("aeg-event-type")
-            flight = plain.read(batch, row) if kind is None or kind == "Notification" else None
+            flight = plain.read(columns, row) if kind is None or kind == "Notification" else None
             rows.append(self.exactly(batch, row) if flight is None else [flight])
         return rows
 

@@ -6,12 +6,22 @@ events carry neither sequencer nor etag today; whatever carries a sequencer is o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from consumer.core.times import parse_time
+from consumer.core.order_rules import (
+    OrderRule,
+    by_event_time,
+    by_number,
+    by_run_status,
+    by_sequencer,
+    by_sync_token,
+    by_version,
+    by_window_end,
+    usable_sequencer,
+)
 from consumer.events import ObjectId, OrderedBy, OrderToken
-from consumer.fields import field as field  # noqa: PLC0414 - the rules below are made with it
+from consumer.fields import field
 
 
 class Reading(NamedTuple):
@@ -27,25 +37,6 @@ class Reading(NamedTuple):
     """Event time, 100 ns since 1970; None if the event has none."""
     arrival: tuple[int, int]
     """Sequence number and index."""
-
-
-Make = Callable[[Any, int | None, str], OrderToken | None]
-"""A value in the data, the event's ticks and its type (case-folded) → the order token, if they give one."""
-
-
-class Rule:
-    """Gives the order token if the event has what the rule reads."""
-
-    __slots__ = ("make", "path")
-
-    def __init__(self, path: tuple[str, ...], make: Make) -> None:
-        self.path = path
-        """Where in the data the value is; empty if none is read."""
-        self.make = make
-
-    def __call__(self, reading: Reading) -> OrderToken | None:
-        """Give the token, or None."""
-        return self.make(field(reading.data, *self.path), reading.ticks, reading.type)
 
 
 class PathRule:
@@ -79,97 +70,10 @@ class Family(NamedTuple):
     """Event types, case-folded; one that ends with ``*`` is a prefix."""
     object_path: PathRule
     """What names the object within its topic; where it finds nothing, the subject does."""
-    order: tuple[Rule, ...]
+    order: tuple[OrderRule, ...]
     """The first rule that gives a token wins; after the last one, arrival does."""
 
 
-_DIGITS_MAX = 18
-"""What is longer may not fit into 64 bits, and then not into a snapshot either."""
-
-
-def by_sequencer(*path: str) -> Rule:
-    """Opaque text that orders by string comparison; zeros alone are a placeholder, not a sequencer."""
-    return Rule(path, _sequencer)
-
-
-def _sequencer(value: Any, _ticks: int | None, _type: str) -> OrderToken | None:
-    sequencer = usable_sequencer(value)
-    return None if sequencer is None else OrderToken(OrderedBy.SEQUENCER, sequencer)
-
-
-def usable_sequencer(value: Any) -> str | None:
-    """A sequencer as it is compared, or None for a placeholder and what is no text."""
-    return value.casefold() if isinstance(value, str) and value.strip("0") else None
-
-
-def by_number(by: OrderedBy, *path: str) -> Rule:
-    """A number, or the text of one; other text (IoT Hub writes long hexadecimal) compares as text."""
-
-    def number(value: Any, _ticks: int | None, _type: str) -> OrderToken | None:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return OrderToken(by, value)
-        if isinstance(value, str) and value:
-            plain = value.isascii() and value.isdecimal() and len(value) <= _DIGITS_MAX
-            return OrderToken(by, int(value) if plain else value.casefold())
-        return None
-
-    return Rule(path, number)
-
-
-def by_version(*path: str) -> Rule:
-    """A whole number, or the text of one; any other version has no order."""
-    any_number = by_number(OrderedBy.VERSION).make
-
-    def version(value: Any, ticks: int | None, event_type: str) -> OrderToken | None:
-        token = any_number(value, ticks, event_type)
-        return token if token is not None and isinstance(token.value, int) else None
-
-    return Rule(path, version)
-
-
-def by_sync_token(*path: str) -> Rule:
-    """App Configuration's ``id=value;sn=NUMBER``."""
-    return Rule(path, _sync_token)
-
-
-def _sync_token(value: Any, _ticks: int | None, _type: str) -> OrderToken | None:
-    if not isinstance(value, str):
-        return None
-    _, found, number = value.rpartition("sn=")
-    if found and number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX:
-        return OrderToken(OrderedBy.SYNC_TOKEN, int(number))
-    return None
-
-
-_TERMINAL = frozenset({"completed", "finished", "failed", "canceled", "cancelled"})
-
-
-def _run_status(status: Any, ticks: int | None, event_type: str) -> OrderToken | None:
-    if ticks is None:
-        return None
-    ended = event_type.endswith(".runcompleted") or (
-        isinstance(status, str) and status.casefold() in _TERMINAL
-    )
-    return OrderToken(OrderedBy.STATUS, (int(ended), ticks))
-
-
-def _window_end(value: Any, ticks: int | None, _type: str) -> OrderToken | None:
-    parsed = parse_time(value) if isinstance(value, str) else None
-    if parsed is None or ticks is None:
-        return None
-    return OrderToken(OrderedBy.WINDOW_END, (parsed[1], ticks))
-
-
-def _event_time(_value: Any, ticks: int | None, _type: str) -> OrderToken | None:
-    return None if ticks is None else OrderToken(OrderedBy.EVENT_TIME, ticks)
-
-
-by_run_status = Rule(("runStatus",), _run_status)
-"""A run that has ended is later than one that has not, whatever the clocks say."""
-by_window_end = Rule(("endTime",), _window_end)
-"""The end of the data window that was looked at, then the event time."""
-by_event_time = Rule((), _event_time)
-"""The producer's clock."""
 subject = PathRule(())
 """The object is what the subject names."""
 
@@ -213,14 +117,21 @@ def identity_of(reading: Reading, object_id: ObjectId) -> tuple[str, ...]:
 
 
 def mark_of(etag: Any, sequencer: Any) -> tuple[str, str] | None:
-    """What marks an event among those of its object, and the kind of it; None: neither does.
-
-    An etag goes without the sign of a weak one and without its quotes.
-    """
-    if isinstance(etag, str) and (bare := etag.removeprefix("W/").strip('"')):
+    """What marks an event among those of its object, and the kind of it; None: neither does."""
+    bare = bare_etag(etag)
+    if bare is not None:
         return "etag", bare
     usable = usable_sequencer(sequencer)
     return None if usable is None else ("sequencer", usable)
+
+
+def bare_etag(etag: Any) -> str | None:
+    """An etag without the sign of a weak one and without its quotes, or None for what is none."""
+    if not isinstance(etag, str):
+        return None
+    if etag.startswith("W/") or '"' in etag:
+        etag = etag.removeprefix("W/").strip('"')
+    return etag or None
 
 
 class Catalogue:
@@ -249,15 +160,19 @@ class Catalogue:
         """Give the object and the order token."""
         family = self.family(reading.type)
         if self.reads_sequencer(family):
-            token = ANY_SEQUENCER.order[0](reading)
+            token = _token(ANY_SEQUENCER, reading)
             if token is not None:
                 return ObjectId(reading.topic, reading.subject), token
         object_id = ObjectId(reading.topic, family.object_path(reading) or reading.subject)
-        for rule in family.order:
-            token = rule(reading)
-            if token is not None:
-                return object_id, token
-        return object_id, OrderToken(OrderedBy.ARRIVAL, reading.arrival)
+        return object_id, _token(family, reading) or OrderToken(OrderedBy.ARRIVAL, reading.arrival)
+
+
+def _token(family: Family, reading: Reading) -> OrderToken | None:
+    for rule in family.order:
+        value = rule.find(reading.data, reading.ticks, reading.type)
+        if value is not None:
+            return OrderToken(rule.by, value)
+    return None
 
 
 def _matches(types: tuple[str, ...], event_type: str) -> bool:

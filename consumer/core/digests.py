@@ -10,7 +10,7 @@ Snapshots hold digests, so a partition keeps the kind that its state was made wi
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import orjson
@@ -21,8 +21,13 @@ from consumer.strict_json import StrictJsonError, loads
 KEY_BYTES = 16
 """Of an object, and of an identity."""
 DATA_BYTES = 8
-_BACKSLASH, _SMALL_U, _SLASH = 0x5C, 0x75, 0x2F
+_BACKSLASH: Final = 0x5C
+_SMALL_U: Final = 0x75
+_SLASH: Final = 0x2F
 """A byte is found in bytes much faster by its number."""
+_digest_64: Final = xxh3_64_digest
+_digest_128: Final = xxh3_128_digest
+_dumps: Final = orjson.dumps
 
 
 class Digests:
@@ -37,15 +42,21 @@ class Digests:
     def object_key(self, topic: str, path: str) -> bytes:
         """Give `KEY_BYTES` for an object."""
         if "\0" in topic or "\0" in path:
-            return xxh3_128_digest(_with_lengths((topic, path)).encode())
-        return xxh3_128_digest(f"{topic}\0{path}".encode())
+            return _digest_128(_with_lengths((topic, path)).encode())
+        return _digest_128(f"{topic}\0{path}".encode())
 
     def identity(self, parts: tuple[str, ...]) -> bytes:
         """Give `KEY_BYTES` for an identity."""
         for part in parts:
             if "\0" in part:
-                return xxh3_128_digest(_with_lengths(parts).encode())
-        return xxh3_128_digest("\0".join(parts).encode())
+                return _digest_128(_with_lengths(parts).encode())
+        return _digest_128("\0".join(parts).encode())
+
+    def of(self, topic: str, event_type: str) -> TopicDigests:
+        """Those of the events of one type from one topic, both case-folded."""
+        if "\0" in topic or "\0" in event_type:
+            return TopicDigests(self, topic, event_type)
+        return _JoinedDigests(self, topic, event_type)
 
     def data(self, written: bytes, value: Any) -> bytes:
         """Give `DATA_BYTES` for the data of an event, as it is written in JSON.
@@ -55,12 +66,12 @@ class Digests:
         if _BACKSLASH in written:
             # What would be written the same stays, whatever stands in it: writing is quicker than looking at
             # every escape. What has only escapes that nobody writes otherwise may still have blanks.
-            rewritten = orjson.dumps(value)
+            rewritten = _dumps(value)
             if rewritten == written or _is_ambiguous(written):
-                return xxh3_64_digest(rewritten)
+                return _digest_64(rewritten)
         if 0x20 in written or 0x0A in written or 0x0D in written or 0x09 in written:
             written = msgspec.json.format(written, indent=-1)
-        return xxh3_64_digest(written)
+        return _digest_64(written)
 
 
 class CanonicalDigests(Digests):
@@ -77,10 +88,54 @@ class CanonicalDigests(Digests):
         text = "".join([f"{len(part)}:{part}" for part in parts])
         return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
+    def of(self, topic: str, event_type: str) -> TopicDigests:
+        """As above."""
+        return TopicDigests(self, topic, event_type)
+
     def data(self, written: bytes, value: Any) -> bytes:  # noqa: ARG002 - as it is written does not matter
         """As above; the order of keys does not matter."""
         canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         return blake2b(canonical, digest_size=DATA_BYTES).digest()
+
+
+class TopicDigests:
+    """The digests of the events of one type from one topic: the same that `Digests` gives."""
+
+    def __init__(self, digests: Digests, topic: str, event_type: str) -> None:
+        self._digests = digests
+        self._topic = topic
+        self._type = event_type
+
+    def object_key(self, path: str) -> bytes:
+        """Of an object of the topic."""
+        return self._digests.object_key(self._topic, path)
+
+    def identity(self, kind: str, name: str, mark: str) -> bytes:
+        """Of an event that `mark` tells from others with the name; `kind` says what that is."""
+        return self._digests.identity((kind, self._topic, name, self._type, mark))
+
+
+class _JoinedDigests(TopicDigests):
+    """What the events have in common is joined once."""
+
+    def __init__(self, digests: Digests, topic: str, event_type: str) -> None:
+        super().__init__(digests, topic, event_type)
+        self._object_head = f"{topic}\0".encode()
+        self._heads: dict[str, str] = {}
+        self._middle = f"\0{event_type}\0"
+
+    def object_key(self, path: str) -> bytes:
+        if "\0" in path:
+            return super().object_key(path)
+        return _digest_128(self._object_head + path.encode())
+
+    def identity(self, kind: str, name: str, mark: str) -> bytes:
+        if "\0" in name or "\0" in mark:
+            return super().identity(kind, name, mark)
+        head = self._heads.get(kind)
+        if head is None:
+            head = self._heads[kind] = f"{kind}\0{self._topic}\0"
+        return _digest_128(f"{head}{name}{self._middle}{mark}".encode())
 
 
 XXH3 = Digests()

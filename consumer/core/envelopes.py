@@ -6,7 +6,7 @@ import msgspec
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """Event Grid's own."""
+    """Event Grid's own. The first six members are the same in both, in this order."""
 
     topic: str
     subject: str
@@ -21,13 +21,13 @@ class Envelope(msgspec.Struct, gc=False):
 class CloudEnvelope(msgspec.Struct, gc=False):
     """CloudEvents, as Event Grid writes them; under the names of Event Grid."""
 
-    specversion: str
-    type: str
     topic: str = msgspec.field(name="source")
     subject: str
+    type: str
     id: str
     time: str
     data: msgspec.Raw
+    specversion: str
 
 
 class DataAlone(msgspec.Struct):

@@ -7,15 +7,20 @@ and shape compare byte by byte. What does not fit has the shape `BESIDE`: its va
 from __future__ import annotations
 
 import struct
+from binascii import unhexlify
+from typing import Final
 
-from consumer.events import OrderedBy, OrderToken
+from consumer.events import OrderedBy, OrderToken, OrderValue
 
-_ROOM = 24
+_ROOM: Final = 24
 """Bytes: the 48 hexadecimal digits of the longest sequencer that Azure sends."""
-PACKED_BYTES = 2 + _ROOM
-BESIDE, _INT, _PAIR, _HEX = 0, 1, 2, 16
+PACKED_BYTES: Final = 2 + _ROOM
+BESIDE: Final = 0
+_INT: Final = 1
+_PAIR: Final = 2
+_HEX: Final = 16
 """Shapes; of hexadecimal text, `_HEX` plus the number of digits."""
-_BIAS = 1 << 63
+_BIAS: Final = 1 << 63
 """Makes 64-bit numbers positive, so that their bytes are in their order."""
 
 KINDS = (
@@ -32,30 +37,49 @@ KINDS = (
 EXACT_CODES = 4
 """Kinds below this count something. The others read a clock, and two events may well share its tick."""
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
-_pack_int = struct.Struct(f">BBQ{_ROOM - 8}x").pack
-_pack_pair = struct.Struct(f">BBQQ{_ROOM - 16}x").pack
-_pack_hex = struct.Struct(f">BB{_ROOM}s").pack
+_pack_int: Final = struct.Struct(f">BBQ{_ROOM - 8}x").pack
+_pack_pair: Final = struct.Struct(f">BBQQ{_ROOM - 16}x").pack
+_unhexlify: Final = unhexlify
+_HEADS: Final = [
+    [bytes((code, _HEX + digits)) for digits in range(2 * _ROOM + 1)] for code in range(len(KINDS))
+]
+"""The first two bytes for hexadecimal text, by kind and number of digits."""
+
+
+def code_of(by: OrderedBy) -> int:
+    """How a kind is stored."""
+    return _CODES[by]
 
 
 def pack(token: OrderToken) -> bytes:
     """Give `PACKED_BYTES` for a token."""
-    by, value = token
-    code = _CODES[by]
+    code, value = _CODES[token.by], token.value
+    if isinstance(value, str) and value != value.lower():
+        return _beside(code)
+    return pack_value(code, value)
+
+
+def pack_value(code: int, value: OrderValue) -> bytes:
+    """Give `PACKED_BYTES` for the value of a token of a kind; it has no capital letters."""
     try:
         if isinstance(value, str):
             digits = len(value)
-            if digits <= 2 * _ROOM:
-                whole = value if digits % 2 == 0 else value + "0"
-                packed = bytes.fromhex(whole)
-                if packed.hex() == whole:  # not so if it has capital digits or blanks
-                    return _pack_hex(code, _HEX + digits, packed)
+            if digits == 2 * _ROOM:
+                return _HEADS[code][digits] + _unhexlify(value)
+            if digits < 2 * _ROOM:
+                found = _unhexlify(value if digits % 2 == 0 else value + "0")
+                return (_HEADS[code][digits] + found).ljust(PACKED_BYTES, b"\0")
         elif isinstance(value, int):
             return _pack_int(code, _INT, value + _BIAS)
         else:
             return _pack_pair(code, _PAIR, value[0] + _BIAS, value[1] + _BIAS)
     except (ValueError, struct.error):
         pass
-    return _pack_hex(code, BESIDE, b"")
+    return _beside(code)
+
+
+def _beside(code: int) -> bytes:
+    return bytes((code, BESIDE)).ljust(PACKED_BYTES, b"\0")
 
 
 def unpack(packed: bytes) -> OrderToken | None:

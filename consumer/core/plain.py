@@ -14,37 +14,68 @@ that stands twice in one object within the data.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import orjson
+from msgspec.structs import astuple
 
-from consumer.core.catalogue import mark_of, usable_sequencer
+from consumer.core.catalogue import bare_etag
 from consumer.core.decode import BODY_MAX
 from consumer.core.digests import Digests
 from consumer.core.envelopes import cloud, clouds, grid, grids
 from consumer.core.flights import Flight
-from consumer.core.packed_token import pack
+from consumer.core.order_rules import usable_sequencer
+from consumer.core.packed_token import code_of, pack_value
 from consumer.core.plans import Layout, Plans, TypePlan
 from consumer.core.times import TickReader
-from consumer.events import Event, OrderedBy, OrderToken, RawBatch, Schema
+from consumer.events import Event, OrderedBy, OrderValue, RawBatch, Schema
 from consumer.strict_json import DEPTH_MAX
 
-_GRID = len('{"topic":"","subject":"","eventType":"","id":"","eventTime":"","data":}')
-_DATA_VERSION = len('"dataVersion":"",')
-_METADATA_VERSION = len('"metadataVersion":"",')
-_CLOUD = len('{"specversion":"1.0","type":"","source":"","subject":"","id":"","time":"","data":}')
+_GRID: Final = len('{"topic":"","subject":"","eventType":"","id":"","eventTime":"","data":}')
+_DATA_VERSION: Final = len('"dataVersion":"",')
+_METADATA_VERSION: Final = len('"metadataVersion":"",')
+_CLOUD: Final = len('{"specversion":"1.0","type":"","source":"","subject":"","id":"","time":"","data":}')
 
-_HEAD = 600
+_HEAD: Final = 600
 """Bytes in which a CloudEvent has said that it is one; if it says so later, the exact way reads it."""
-_OPENING = 7
+_OPENING: Final = 7
 """Bytes with which a body begins, up to the name of its first member: it nearly always tells the schema."""
-_OPENINGS_MAX = 32
-_BRACKET = 0x5B
+_OPENINGS_MAX: Final = 32
+_BRACKET: Final = 0x5B
 """A byte is found in bytes much faster by its number."""
-_SEQUENCER = OrderedBy.SEQUENCER
-_EVENT_GRID, _CLOUD_EVENTS = Schema.EVENT_GRID, Schema.CLOUD_EVENTS
+_OPENED_MAX: Final = DEPTH_MAX - 2
+"""Objects and arrays in the data, which may all be nested: the body adds two."""
+_SIZE_MAX: Final = BODY_MAX
+_SEQUENCER: Final = OrderedBy.SEQUENCER
+_SEQUENCER_CODE: Final = code_of(OrderedBy.SEQUENCER)
+_ARRIVAL: Final = OrderedBy.ARRIVAL
+_ARRIVAL_CODE: Final = code_of(OrderedBy.ARRIVAL)
+_EVENT_GRID: Final = Schema.EVENT_GRID
+_CLOUD_EVENTS: Final = Schema.CLOUD_EVENTS
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# What is imported is looked up each time in the compiled form; what is final is not.
+_astuple: Final = astuple
+_grid: Final = grid
+_grids: Final = grids
+_cloud: Final = cloud
+_clouds: Final = clouds
+_loads: Final = orjson.loads
+_Event: Final = Event
+
+Members = tuple[str, str, str, str, str, Any]
+"""Topic, subject, type, id, time and data of an envelope."""
+
+
+class Columns:
+    """The columns of a batch, where each row finds them at once."""
+
+    def __init__(self, batch: RawBatch) -> None:
+        self.partition = batch.partition
+        self.bodies = batch.bodies
+        self.numbers: list[Any] = batch.sequence_numbers
+        self.times_ms: list[Any] = batch.enqueued_times_ms
+        self.keys = batch.partition_keys
 
 
 class PlainEvents:
@@ -57,10 +88,10 @@ class PlainEvents:
         self._openings: dict[bytes, bool | None] = {}
         """Whether a body that begins so is a CloudEvent; None: may be. Only a guess, for the members tell."""
 
-    def read(self, batch: RawBatch, row: int) -> Flight | None:
+    def read(self, columns: Columns, row: int) -> Flight | None:
         """The event of a message, or None for the exact way."""
-        body = batch.bodies[row]
-        if len(body) > BODY_MAX:
+        body = columns.bodies[row]
+        if len(body) > _SIZE_MAX:
             return None
         is_wrapped = body.startswith(b"[")
         opening = body[:_OPENING]
@@ -69,9 +100,9 @@ class PlainEvents:
         found: Any
         try:
             if not is_wrapped:
-                found = cloud(body) if is_cloud else grid(body)
+                found = _cloud(body) if is_cloud else _grid(body)
             else:
-                elements = clouds(body) if is_cloud else grids(body)
+                elements = _clouds(body) if is_cloud else _grids(body)
                 if len(elements) != 1:
                     return None
                 found = elements[0]
@@ -79,21 +110,7 @@ class PlainEvents:
             if guess is not None and guess != _says_cloud(body):
                 self._openings[opening] = None
             return None
-        written = bytes(found.data)
-        length = len(found.topic) + len(found.subject) + len(found.type) + len(found.id) + len(found.time)
-        if is_cloud:
-            if found.specversion != "1.0":
-                return None
-            length += _CLOUD
-        else:
-            length += _GRID
-            if found.data_version is not None:
-                length += _DATA_VERSION + len(found.data_version)
-            if found.metadata_version is not None:
-                length += _METADATA_VERSION + len(found.metadata_version)
-        if not _fills(body, length, written, is_wrapped):
-            return None
-        return self._flight(batch, row, found, written, is_cloud)
+        return self._proven(columns, row, found, is_cloud, is_wrapped)
 
     def _look(self, body: bytes, opening: bytes) -> bool:
         """Whether a body seems to be a CloudEvent; remembered by its opening, while there are few of them."""
@@ -102,58 +119,88 @@ class PlainEvents:
             self._openings.setdefault(opening, is_cloud)
         return is_cloud
 
-    def _flight(self, batch: RawBatch, row: int, found: Any, written: bytes, is_cloud: bool) -> Flight | None:  # noqa: FBT001 - hot
-        """Make a flight of what stands in the envelope."""
-        topic: str = found.topic
-        subject: str = found.subject
-        spelt: str = found.type
-        id_: str = found.id
-        ticks = self._ticks.ticks(found.time)
-        if ticks is None or not (topic and subject and spelt and id_):
+    def _proven(
+        self,
+        columns: Columns,
+        row: int,
+        found: Any,
+        is_cloud: bool,  # noqa: FBT001 - hot
+        is_wrapped: bool,  # noqa: FBT001 - hot
+    ) -> Flight | None:
+        """Make a flight of an envelope if the body holds nothing but what was found."""
+        if is_cloud:
+            of_cloud: tuple[str, str, str, str, str, Any, str] = _astuple(found)
+            topic, subject, spelt, id_, time, data, version = of_cloud
+            if version != "1.0":
+                return None
+            length = _CLOUD
+        else:
+            of_grid: tuple[str, str, str, str, str, Any, str | None, str | None] = _astuple(found)
+            topic, subject, spelt, id_, time, data, data_version, metadata_version = of_grid
+            length = _GRID
+            if data_version is not None:
+                length += _DATA_VERSION + len(data_version)
+            if metadata_version is not None:
+                length += _METADATA_VERSION + len(metadata_version)
+        if is_wrapped:
+            length += 2
+        written = bytes(data)
+        length += len(topic) + len(subject) + len(spelt) + len(id_) + len(time)
+        if not _fills(columns.bodies[row], length, written):
             return None
+        if not (topic and subject and spelt and id_):
+            return None
+        members = (topic, subject, spelt, id_, time, data)
+        return self._flight(columns, row, members, written, is_cloud, is_wrapped)
+
+    def _flight(
+        self,
+        columns: Columns,
+        row: int,
+        members: Members,
+        written: bytes,
+        is_cloud: bool,  # noqa: FBT001 - hot
+        is_wrapped: bool,  # noqa: FBT001 - hot
+    ) -> Flight | None:
+        """Make a flight of what stands in the envelope and of its data as they are written."""
+        topic, subject, spelt, id_, time, data = members
+        ticks: Any = self._ticks.ticks(time)
         plan = self._plans.of.get(spelt) or self._plans.plan(spelt)
-        if not plan.is_flat:
+        if ticks is None or not plan.is_flat:
             return None
         known = plan.topics.get(topic) or plan.topic(topic)
-        folded = known.folded
         try:
-            members = orjson.loads(written)
+            values = _loads(written)
         except orjson.JSONDecodeError:
             return None
-        if not isinstance(members, dict):
+        if not isinstance(values, dict):
             return None
-        keys = tuple(members)
+        keys = tuple(values)
         layout = plan.layouts.get(keys) or plan.layout(keys)
-        path, token = _place(plan, layout, members, subject, ticks)
-        number = batch.sequence_numbers[row]
-        if token is None:
-            token = OrderToken(OrderedBy.ARRIVAL, (number, 0))
-        by, value = token
-        digests = self._digests
-        object_key = digests.object_key(folded, path)
-        body = batch.bodies[row]
-        time_ms = batch.enqueued_times_ms[row]
-        is_wrapped = body.startswith(b"[")
-        event = Event(
+        sequencer = None if layout.sequencer is None else usable_sequencer(values[layout.sequencer])
+        number, time_ms = columns.numbers[row], columns.times_ms[row]
+        path, code, by, value = _place(plan, layout, values, subject, sequencer, ticks, number)
+        digests = known.digests
+        body = columns.bodies[row]
+        event = _Event(
             id_, spelt, topic, subject, _CLOUD_EVENTS if is_cloud else _EVENT_GRID, ticks, time_ms,
-            batch.partition, number, 0, object_key, folded, path, by, value, body, is_wrapped,
-            found.data, batch.partition_keys[row],
+            columns.partition, number, 0, digests.object_key(path), known.folded, path, by, value, body,
+            is_wrapped, data, columns.keys[row],
         )  # fmt: skip
         flight = Flight(number, 0, time_ms)
         flight.event = event
         if known.verdict is not None:
             flight.verdict = known.verdict
             return flight
-        etag = None if layout.etag is None else members[layout.etag]
-        sequencer = None if layout.sequencer is None else members[layout.sequencer]
-        same = mark_of(etag, sequencer)
-        if same is None:
-            flight.identity = digests.identity(("id", folded, id_, plan.folded, subject))
+        etag = None if layout.etag is None else bare_etag(values[layout.etag])
+        if etag is not None:
+            flight.identity = digests.identity("etag", path, etag)
+        elif sequencer is not None:
+            flight.identity = digests.identity("sequencer", path, sequencer)
         else:
-            kind, mark = same
-            flight.identity = digests.identity((kind, folded, path, plan.folded, mark))
-        flight.print = flight.identity + digests.data(written, members)
-        flight.packed = pack(token)
+            flight.identity = digests.identity("id", id_, subject)
+        flight.print = flight.identity + self._digests.data(written, values)
+        flight.packed = pack_value(code, value)
         flight.size = len(body) - 2 if is_wrapped else len(body)
         flight.get_ready(event, plan.route)
         return flight
@@ -163,14 +210,12 @@ def _says_cloud(body: bytes) -> bool:
     return body.find(b'"specversion":', 0, _HEAD) >= 0
 
 
-def _fills(body: bytes, length: int, data: bytes, is_wrapped: bool) -> bool:  # noqa: FBT001 - a measure
+def _fills(body: bytes, length: int, data: bytes) -> bool:
     """Whether a body is as long (in characters) as its members and the data, and nested as it may be."""
-    if is_wrapped:
-        length += 2
-    if body.isascii():
-        if length + len(data) != len(body):
+    # Nothing is fewer bytes than characters: where bytes alone make up the sum, each member is ASCII.
+    if length + len(data) != len(body):
+        if body.isascii():
             return False
-    else:
         try:
             if length + len(data.decode()) != len(body.decode()):
                 return False
@@ -180,25 +225,26 @@ def _fills(body: bytes, length: int, data: bytes, is_wrapped: bool) -> bool:  # 
     openings = len(data) - len(data.replace(b"{", b""))
     if _BRACKET in data:
         openings += len(data) - len(data.replace(b"[", b""))
-    return openings <= DEPTH_MAX - 2
+    return openings <= _OPENED_MAX
 
 
 def _place(
-    plan: TypePlan, layout: Layout, members: dict[str, Any], subject: str, ticks: int
-) -> tuple[str, OrderToken | None]:
-    """Path of the object and order token, as the catalogue gives them."""
-    value: Any
-    if layout.sequencer is not None and plan.reads_sequencer:
-        sequencer = usable_sequencer(members[layout.sequencer])
-        if sequencer is not None:
-            return subject, OrderToken(_SEQUENCER, sequencer)
+    plan: TypePlan,
+    layout: Layout,
+    values: dict[str, Any],
+    subject: str,
+    sequencer: str | None,
+    ticks: Any,
+    number: Any,
+) -> tuple[str, int, OrderedBy, OrderValue]:
+    """Path of the object, and code, kind and value of the order token, as the catalogue gives them."""
+    if sequencer is not None and plan.reads_sequencer:
+        return subject, _SEQUENCER_CODE, _SEQUENCER, sequencer
     path = subject
-    if plan.object_rule.path:
-        value = None if layout.object is None else members[layout.object]
-        path = plan.object_rule.name(value) or subject
+    if plan.object_rule.path and layout.object is not None:
+        path = plan.object_rule.name(values[layout.object]) or subject
     for key, rule in layout.order:
-        value = None if key is None else members[key]
-        token = rule.make(value, ticks, plan.folded)
-        if token is not None:
-            return path, token
-    return path, None
+        value = rule.value(None if key is None else values[key], ticks, plan.folded)
+        if value is not None:
+            return path, rule.code, rule.by, value
+    return path, _ARRIVAL_CODE, _ARRIVAL, (number, 0)

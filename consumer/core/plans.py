@@ -6,8 +6,10 @@ Types, topics and keys come from outside, so everything remembered here is bound
 from __future__ import annotations
 
 from consumer.core.admission import Admission, Verdict
-from consumer.core.catalogue import Catalogue, PathRule, Rule
+from consumer.core.catalogue import Catalogue, PathRule
+from consumer.core.digests import Digests, TopicDigests
 from consumer.core.flights import Router
+from consumer.core.order_rules import OrderRule
 
 _NAME_MAX = 500
 """Characters of a type or a topic; what is longer is not remembered."""
@@ -23,8 +25,9 @@ _LAYOUT_MAX = 2_000
 class Topic:
     """A topic, for one type."""
 
-    def __init__(self, folded: str, verdict: Verdict | None) -> None:
+    def __init__(self, folded: str, digests: TopicDigests, verdict: Verdict | None) -> None:
         self.folded = folded
+        self.digests = digests
         self.verdict = verdict
         """Why events of the type from the topic are not admitted."""
 
@@ -49,24 +52,29 @@ def _key(name: str, keys: tuple[str, ...], folded: dict[str, str]) -> str | None
 class TypePlan:
     """What is to be done with the events of one type, as it is spelt in them."""
 
-    def __init__(self, spelt: str, catalogue: Catalogue, admission: Admission, router: Router) -> None:
+    def __init__(
+        self, spelt: str, catalogue: Catalogue, admission: Admission, router: Router, digests: Digests
+    ) -> None:
         self.folded = spelt.casefold()
         family = catalogue.family(self.folded)
         self.object_rule: PathRule = family.object_path
-        self.order: tuple[Rule, ...] = family.order
+        self.order: tuple[OrderRule, ...] = family.order
         self.reads_sequencer = catalogue.reads_sequencer(family)
         self.is_flat = len(self.object_rule.path) <= 1 and all(len(rule.path) <= 1 for rule in self.order)
         """Whether the rules look only at the first level of the data."""
         self.route = router.route(spelt)
         self._spelt = spelt
         self._admission = admission
+        self._digests = digests
         self.topics: dict[str, Topic] = {}
         self.layouts: dict[tuple[str, ...], Layout] = {}
 
     def topic(self, spelt: str) -> Topic:
         """Look a topic up that is not in `topics`, and remember it."""
         folded = spelt.casefold()
-        topic = Topic(folded, self._admission.judge(folded, self._spelt))
+        topic = Topic(
+            folded, self._digests.of(folded, self.folded), self._admission.judge(folded, self._spelt)
+        )
         if len(spelt) <= _NAME_MAX:
             if len(self.topics) >= _TOPICS_MAX:
                 self.topics.clear()
@@ -86,15 +94,16 @@ class TypePlan:
 class Plans:
     """The plans of all types."""
 
-    def __init__(self, catalogue: Catalogue, admission: Admission, router: Router) -> None:
+    def __init__(self, catalogue: Catalogue, admission: Admission, router: Router, digests: Digests) -> None:
         self._catalogue = catalogue
         self._admission = admission
         self._router = router
+        self._digests = digests
         self.of: dict[str, TypePlan] = {}
 
     def plan(self, spelt: str) -> TypePlan:
         """Work a plan out that is not in `of`, and remember it."""
-        plan = TypePlan(spelt, self._catalogue, self._admission, self._router)
+        plan = TypePlan(spelt, self._catalogue, self._admission, self._router, self._digests)
         if len(spelt) <= _NAME_MAX:
             if len(self.of) >= _TYPES_MAX:
                 self.of.clear()

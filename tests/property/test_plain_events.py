@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from consumer.core.admission import Admission
 from consumer.core.arrivals import Arrivals
-from consumer.core.catalogue import Catalogue, Family, by_number, by_sequencer, by_version, named
+from consumer.core.catalogue import Catalogue, Family, named
 from consumer.core.digests import digests_named
 from consumer.core.flights import Delivery, Flight, ProcessorPlan, Router
+from consumer.core.order_rules import by_number, by_sequencer, by_version
+from consumer.core.plain import Columns
 from consumer.errors import BadData
 from consumer.events import OrderedBy, RawBatch, Reason
 
@@ -74,7 +76,7 @@ LAZY = {Reason.DUPLICATE_KEY}
 def agree(body: bytes, kind: str = "xxh3") -> bool:
     """Compare; gives whether the body was read the short way."""
     reader, batch = arrivals(kind), batch_of(body)
-    short = reader._plain.read(batch, 0)
+    short = reader._plain.read(Columns(batch), 0)
     if short is None:
         return False
     (exact,) = reader.exactly(batch, 0)
@@ -326,8 +328,8 @@ def test_two_schemas_that_begin_alike_are_told_apart() -> None:
         (exact,) = reader.exactly(batch_of(body), 0)
         assert told(flight) == told(exact)
 
-    assert reader._plain.read(batch_of(compact([CLOUD])), 0) is not None
-    assert reader._plain.read(batch_of(compact([PLAIN])), 0) is not None
+    assert reader._plain.read(Columns(batch_of(compact([CLOUD]))), 0) is not None
+    assert reader._plain.read(Columns(batch_of(compact([PLAIN]))), 0) is not None
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,12 @@ from consumer.core.catalogue import (
     Catalogue,
     Family,
     Reading,
-    by_event_time,
-    by_version,
     field,
     identity_of,
     named,
 )
 from consumer.core.object_table import Last, ObjectTable
+from consumer.core.order_rules import by_event_time, by_version
 from consumer.events import ObjectId, OrderedBy, OrderToken
 
 ML = "microsoft.machinelearningservices."

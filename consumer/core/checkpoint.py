@@ -7,15 +7,13 @@ oldest slot with something unfinished in it.
 
 from __future__ import annotations
 
-from collections import deque
-
 from consumer.events import Checkpoint
 
 
 class Slot:
     """One message: how many of its events are unfinished, and which are done."""
 
-    __slots__ = ("done", "offset", "sequence_number", "unfinished", "watermark_ms")
+    __slots__ = ("behind", "done", "is_noted", "offset", "sequence_number", "unfinished", "watermark_ms")
 
     def __init__(self, sequence_number: int, offset: str, unfinished: int, watermark_ms: int) -> None:
         self.sequence_number = sequence_number
@@ -24,6 +22,10 @@ class Slot:
         self.watermark_ms = watermark_ms
         self.done = 0
         """A bit for each element that is resolved."""
+        self.is_noted = False
+        """Whether the tracker has noted what is done of it."""
+        self.behind: Slot | None = None
+        """The message that came next, if this one is above the checkpoint."""
 
 
 class CheckpointTracker:
@@ -38,7 +40,9 @@ class CheckpointTracker:
         self._offset = checkpoint.offset
         self.watermark_ms = watermark_ms
         """As it was when the message of the checkpoint arrived: from there the log is read again."""
-        self._slots: deque[Slot] = deque()
+        self._oldest: Slot | None = None
+        self._newest: Slot | None = None
+        self._length = 0
         self._done: dict[int, int] = {}
         """Above the checkpoint, by sequence number: a bit for each element that is resolved."""
 
@@ -49,18 +53,23 @@ class CheckpointTracker:
 
     def __len__(self) -> int:
         """How many messages lie above the checkpoint."""
-        return len(self._slots)
+        return self._length
 
     def open(self, sequence_number: int, offset: str, events: int, watermark_ms: int) -> Slot:
         """Note a received message with a number of events, which may be 0."""
         assert sequence_number > self._reached, "received at or below the checkpoint"
-        assert not self._slots or sequence_number > self._slots[-1].sequence_number, "received out of order"
-        slot = Slot(sequence_number, offset, events, watermark_ms)
-        self._slots.append(slot)
+        newest = self._newest
+        assert newest is None or sequence_number > newest.sequence_number, "received out of order"
+        slot = self._newest = Slot(sequence_number, offset, events, watermark_ms)
+        self._length += 1
+        if newest is None:
+            self._oldest = slot
+            if not events:
+                self._advance(slot)
+            return slot
+        newest.behind = slot
         if not events:
-            self._done[sequence_number] = 0
-            if slot is self._slots[0]:
-                self._advance()
+            self._note(slot)
         return slot
 
     def resolve(self, slot: Slot, index: int) -> None:
@@ -70,18 +79,30 @@ class CheckpointTracker:
         assert not slot.done & bit, "resolved twice"
         slot.unfinished -= 1
         slot.done |= bit
-        if slot.unfinished == 0 and slot is self._slots[0]:
-            self._advance()
+        if slot.unfinished == 0 and slot is self._oldest:
+            self._advance(slot)
         else:
-            self._done[slot.sequence_number] = slot.done
+            self._note(slot)
 
-    def _advance(self) -> None:
-        slots, done = self._slots, self._done
-        slot = slots[0]  # is finished, or nobody would ask
-        while slots and not slots[0].unfinished:
-            slot = slots.popleft()
-            if done:
-                done.pop(slot.sequence_number, None)
+    def _note(self, slot: Slot) -> None:
+        slot.is_noted = True
+        self._done[slot.sequence_number] = slot.done
+
+    def _advance(self, slot: Slot) -> None:
+        """Move the checkpoint to the oldest message, which is finished, or as far behind it as all are."""
+        while True:
+            self._length -= 1
+            if slot.is_noted:
+                del self._done[slot.sequence_number]
+            behind = slot.behind
+            if behind is None or behind.unfinished:
+                break
+            slot.behind = None
+            slot = behind
+        slot.behind = None
+        self._oldest = behind
+        if behind is None:
+            self._newest = None
         self._reached = slot.sequence_number
         self._offset = slot.offset
         self.watermark_ms = slot.watermark_ms

@@ -7,14 +7,16 @@ waits for the one in flight.
 
 from __future__ import annotations
 
+from typing import Final
+
 from consumer.core.digests import DATA_BYTES, KEY_BYTES
-from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
+from consumer.core.record_table import TIME_BYTES, RecordTable
 from consumer.core.table_image import TableImage
 
-IDENTITY_BYTES = KEY_BYTES
-PRINT_BYTES = IDENTITY_BYTES + DATA_BYTES
+IDENTITY_BYTES: Final = KEY_BYTES
+PRINT_BYTES: Final = IDENTITY_BYTES + DATA_BYTES
 """A *print*: the digests of an event's identity and of its data (`consumer.core.digests`)."""
-RECORD_BYTES = PRINT_BYTES + TIME_BYTES
+RECORD_BYTES: Final = PRINT_BYTES + TIME_BYTES
 
 
 class Deduplicator:
@@ -38,9 +40,12 @@ class Deduplicator:
     def __len__(self) -> int:
         return len(self._records)
 
-    def recognise(self, print_: bytes) -> bool | None:
-        """True: the same was resolved; False: the same identity with other data only; None: neither."""
-        record = self._records.get(print_[:IDENTITY_BYTES])
+    def recognise(self, identity: bytes, print_: bytes) -> bool | None:
+        """True: the same was resolved; False: the same identity with other data only; None: neither.
+
+        `identity` is the beginning of `print_`.
+        """
+        record = self._records.get(identity)
         if record is None:
             return None
         return record.startswith(print_) or self._records.get(print_) is not None
@@ -53,7 +58,7 @@ class Deduplicator:
         """Note a resolved event that was not known, unless it is older than the window already."""
         if not self.reaches(enqueued_time_ms):
             return
-        self._records.add(print_, print_ + time_bytes(enqueued_time_ms))
+        self._records.add(print_, print_, enqueued_time_ms)
         if len(self._records) > self._identities_max:
             self._evict()
 

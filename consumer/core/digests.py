@@ -18,9 +18,9 @@ from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from consumer.strict_json import StrictJsonError, loads
 
-KEY_BYTES = 16
+KEY_BYTES: Final = 16
 """Of an object, and of an identity."""
-DATA_BYTES = 8
+DATA_BYTES: Final = 8
 _BACKSLASH: Final = 0x5C
 _SMALL_U: Final = 0x75
 _SLASH: Final = 0x2F

@@ -119,6 +119,8 @@ class Flight(Held):
     is_stale: bool = False
     is_dispatched: bool = False
     is_released: bool = False
+    turn: int = 0
+    """Its place in the order of release."""
     released_as: ObjectId | None = None
     """Its object, if any event of that was released before a restart."""
     dead: Reason | None = None
@@ -161,7 +163,8 @@ class Flight(Held):
             self.event = event = msgspec.structs.replace(event, stale=is_late, is_latest=False)
             return event
         force_setattr(event, "is_latest", False)  # noqa: FBT003 - a value
-        force_setattr(event, "stale", is_late)
+        if is_late:
+            force_setattr(event, "stale", True)  # noqa: FBT003 - a value
         return event
 
     @property

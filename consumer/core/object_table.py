@@ -9,29 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from consumer.core.digests import KEY_BYTES
 from consumer.core.order import compare
 from consumer.core.packed_token import BESIDE, PACKED_BYTES, kind_of, unpack
 from consumer.core.place import Place
-from consumer.core.record_table import TIME_BYTES, RecordTable, time_bytes
+from consumer.core.record_table import TIME_BYTES, RecordTable
 from consumer.core.table_image import TableImage
 from consumer.events import OrderToken
 
-_TYPE_AT = KEY_BYTES + PACKED_BYTES
-_TIME_AT = _TYPE_AT + 2
-RECORD_BYTES = _TIME_AT + TIME_BYTES
+_TYPE_AT: Final = KEY_BYTES + PACKED_BYTES
+_TIME_AT: Final = _TYPE_AT + 2
+RECORD_BYTES: Final = _TIME_AT + TIME_BYTES
 """Key, packed token, number of the type, time."""
 TYPES_MAX = 10_000
 """Types that have a number; they come from outside, and a number is never given back."""
-_TYPE_LENGTH_MAX = 200
+_TYPE_LENGTH_MAX: Final = 200
 """Characters."""
-_TYPE_BESIDE = b"\xff\xff"
+_TYPE_BESIDE: Final = b"\xff\xff"
 
-EARLIER, SAME, LATER, TWIN, INCOMPARABLE, UNKNOWN = -1, 0, 1, 2, 3, 4
-"""How an event's token stands to the last one of its object. TWIN: the same, and so is the type of the event;
-UNKNOWN: there is none."""
+# How an event's token stands to the last one of its object.
+EARLIER: Final = -1
+SAME: Final = 0
+LATER: Final = 1
+TWIN: Final = 2
+"""The same, and so is the type of the event."""
+INCOMPARABLE: Final = 3
+UNKNOWN: Final = 4
+"""There is none."""
 
 
 class Beside(NamedTuple):
@@ -110,7 +116,7 @@ class ObjectTable:
             self._beside.pop(key, None)
         if packed[1] == BESIDE or code == _TYPE_BESIDE:
             self._beside[key] = Beside(place.token.value, event_type)
-        self._records.put(key, key + packed + code + time_bytes(time_ms))
+        self._records.put(key, key + packed + code, time_ms)
 
     def forget_oldest(self) -> None:
         """Forget the object that was quiet longest. Raises `IndexError` if there is none."""

@@ -34,7 +34,7 @@ KINDS = (
     OrderedBy.ARRIVAL,
 )
 """The place in here is what is stored: only ever add at the end."""
-EXACT_CODES = 4
+EXACT_CODES: Final = 4
 """Kinds below this count something. The others read a clock, and two events may well share its tick."""
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
 _pack_int: Final = struct.Struct(f">BBQ{_ROOM - 8}x").pack

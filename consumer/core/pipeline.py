@@ -147,8 +147,9 @@ class Pipeline:
 
     def snapshot(self) -> Snapshot:
         """The state as it is now."""
-        acks = self._acks.dump(self._flights.events())
-        kept = self._released, self.sequencer, self.deduplicator
+        flights = self._flights.events()
+        acks = self._acks.dump(flights)
+        kept = self._released.dump(flights), self.sequencer, self.deduplicator
         state = dump_state(self.policy, self.epoch, self.tracker, self._done_above, acks, *kept)
         beside: dict[str, object] = {"parked": self.parked.dump(), "internal": self.internal.dump()}
         if self.expectations is not None:
@@ -164,14 +165,16 @@ class Pipeline:
         numbers, offsets = batch.sequence_numbers, batch.offsets
         times_ms = batch.enqueued_times_ms if batch.watermarks_ms is None else batch.watermarks_ms
         first = self._skip_received(numbers)
-        for row, flights in enumerate(self._arrivals.of(batch, first), first):
+        row = first
+        for flights in self._arrivals.of(batch, first):
             number = self.highest_received = numbers[row]
             watermark_ms = self.watermark.observe(times_ms[row])
             self._let_pass(watermark_ms)  # for every message: what is forgotten must not depend on batches
             slot = self.tracker.open(number, offsets[row], len(flights), watermark_ms)
             for flight in self._unfinished(slot, flights) if self._done_above else flights:
                 flight.slot = slot
-                self._enter(flight)
+                self._enter(flight, watermark_ms)
+            row += 1
         if first < len(numbers):
             self._storing.is_dirty = True
         self._dispatch_in_turn(self._released.passed(self.highest_received))
@@ -193,7 +196,7 @@ class Pipeline:
                 self.tracker.resolve(slot, flight.index)
         return [flight for flight in flights if flight.index not in done]
 
-    def _enter(self, flight: Flight) -> None:
+    def _enter(self, flight: Flight, watermark_ms: int) -> None:
         event = flight.event
         if event is None or flight.verdict is not None:
             self._refuse(flight)
@@ -204,8 +207,6 @@ class Pipeline:
         if not self._is_first(flight):
             return
         if self.expectations is not None:
-            watermark_ms = self.watermark.time_ms
-            assert watermark_ms is not None
             self.expectations.fold(event, watermark_ms)
         wanted = flight.on_arrival | flight.in_turn
         if wanted & self.sieve.mask and not self.sieve.sift(flight, event):
@@ -230,7 +231,7 @@ class Pipeline:
         self._flights.add(flight)
         if flight.on_arrival:
             self._dispatch_on_arrival(flight, event)
-        self._sequence(flight)
+        self._sequence(flight, watermark_ms)
 
     def _refuse(self, flight: Flight) -> None:
         """End what is no event, or is not admitted."""
@@ -249,7 +250,7 @@ class Pipeline:
 
     def _is_first(self, flight: Flight) -> bool:
         """Whether the event is not a duplicate; a duplicate of one in flight waits for it."""
-        known = self.deduplicator.recognise(flight.print)
+        known = self.deduplicator.recognise(flight.identity, flight.print)
         if known:
             self._leave_order(flight)
             self._endings.end(flight, Outcome.DUPLICATE, None)
@@ -269,7 +270,7 @@ class Pipeline:
         self.counts.identity_conflicts += 1
         return True
 
-    def _sequence(self, flight: Flight) -> None:
+    def _sequence(self, flight: Flight, watermark_ms: int) -> None:
         """Hold an event until its turn; one that was released before a restart has had it."""
         if self._released.is_awaited(flight):
             self._dispatch_in_turn(self._released.arrive(flight))
@@ -279,8 +280,6 @@ class Pipeline:
         if flight.is_stale:  # it was judged before a restart, and is not judged again
             self._stale(flight)
             return
-        watermark_ms = self.watermark.time_ms
-        assert watermark_ms is not None
         # Where the source says how far log time is, an event may be ahead of it, and waits from its own time.
         if not self.sequencer.offer(flight, max(watermark_ms, flight.enqueued_time_ms)):
             self._stale(flight)
@@ -293,7 +292,8 @@ class Pipeline:
             for missed in self.expectations.expire(watermark_ms):
                 self._storing.is_dirty = True
                 self.internal.emit(missed.cause, missed.named, MISSED, missed.subject, missed.data)
-        self._release(self.sequencer.due(watermark_ms, self.highest_received))
+        if self.sequencer.is_due(watermark_ms, self.highest_received):
+            self._release(self.sequencer.due(watermark_ms, self.highest_received))
 
     def _release(self, released: list[Flight]) -> None:
         for flight in released:

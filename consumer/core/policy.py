@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from consumer.core.expectations import Rule
 from consumer.core.packed_token import KINDS
 from consumer.core.sequencer import SequencerLimits
 from consumer.events import Outcome, Reason
+
+_HANDLED: Final = Outcome.HANDLED
+_DUPLICATE: Final = Outcome.DUPLICATE
+"""A member of an enumeration is slow to look up for each event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,9 @@ class Counts:
 
     def note(self, outcome: Outcome, reason: Reason | None) -> None:
         """Count an event that has ended."""
-        if outcome is Outcome.HANDLED:
+        if outcome is _HANDLED:
             self.handled += 1
-        elif outcome is Outcome.DUPLICATE:
+        elif outcome is _DUPLICATE:
             self.duplicates += 1
         else:
             self.other_outcomes[outcome, reason] += 1

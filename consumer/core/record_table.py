@@ -1,9 +1,10 @@
 """Many small records of one size, found by their key, forgotten in the order of their log time.
 
 Theory of operation. A Python object for each record would cost several times the record, so a *bucket* is
-one immutable `bytes`: some twenty records side by side, oldest first. A record is looked for with
-`bytes.find`, which is faster than any loop in Python over slots. The number of buckets grows with the table,
-one bucket at a time (linear hashing), so no single event pays for the growth of all.
+one immutable `bytes`: some twenty records side by side, oldest first. Beside it are its *marks*: one byte of
+every key, in the same order. Nearly always they tell at once that a record is not there, or where it is. The
+number of buckets grows with the table, one bucket at a time (linear hashing), so no single event pays for the
+growth of all.
 
 Since buckets are replaced and never changed, an image of the whole table is a tuple of its buckets: taking
 one costs nothing for each record, and the table goes on while the image is being written.
@@ -19,15 +20,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import TYPE_CHECKING, Final
 
-TIME_BYTES = 6
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # compiled, what it is the type of is a machine's number
+
+TIME_BYTES: Final = 6
 """Milliseconds since 1970, up to the year 10889."""
 _BUCKET_BYTES = 1_000
 """A bucket's mean size: with less the buckets themselves cost too much room, with more the search time."""
-_NUMBER_BITS = 32
+_BUCKETS_MAX: Final = 1 << 24
+"""Three bytes of a key number them; so many would be some 16 GB."""
+_MARK_AT: Final = 3
+"""The byte of a key that is its mark."""
+_NUMBER_BITS: Final = 32
 """Of a bucket's number, in a hint."""
-_NEVER_MS = 1 << 63
-_NUMBER = (1 << _NUMBER_BITS) - 1
+_NEVER: Final = 1 << 60
+_NUMBER: Final = (1 << 32) - 1
 
 
 def time_bytes(time_ms: int) -> bytes:
@@ -47,16 +56,17 @@ class RecordTable:
         self._mean = max(1, _BUCKET_BYTES // size)
         """Records in a bucket."""
         self._buckets = list(buckets)
+        self._marks = [bucket[_MARK_AT::size] for bucket in self._buckets]
         self._length = sum(map(len, self._buckets)) // size
         self._measure()
         self._hints: list[int] = []
-        self.oldest_ms = _NEVER_MS
+        self.oldest_ms = _NEVER
         """Nothing in the table is older."""
         self._hint_all()
         self._asked: bytes | None = None
-        """The last record that was asked for: often it is put next. Its key, its bucket and place."""
+        """The last record that was asked for: often it is put next. Its key, its bucket, its place there."""
         self._asked_number = 0
-        self._asked_at = -1
+        self._asked_place = -1
 
     def __len__(self) -> int:
         return self._length
@@ -73,54 +83,51 @@ class RecordTable:
 
     def get(self, key: bytes) -> bytes | None:
         """The record that begins with `key`, which may be its beginning only."""
-        number = (key[0] | key[1] << 8 | key[2] << 16 | key[3] << 24) & self._wide
-        if number >= self._count:
-            number &= self._narrow
-        bucket = self._buckets[number]
-        at = bucket.find(key)
-        if at % self._size:
-            at = _aligned(bucket, key, at, self._size)
-        self._asked, self._asked_number, self._asked_at = key, number, at
-        return None if at < 0 else bucket[at : at + self._size]
+        number = self._number(key)
+        self._asked, self._asked_number = key, number
+        mark = key[_MARK_AT]
+        marks = self._marks[number]
+        if mark in marks:
+            bucket = self._buckets[number]
+            size: i64 = self._size
+            length: i64 = len(key)
+            place: i64 = len(marks)
+            while place > 0:  # what is asked for is likely to be new
+                place -= 1
+                if marks[place] == mark:
+                    at = place * size
+                    if bucket[at : at + length] == key:
+                        self._asked_place = place
+                        return bucket[at : at + size]
+        self._asked_place = -1
+        return None
 
-    def put(self, key: bytes, record: bytes) -> None:
-        """Add a record, in place of the one with its key if there is one."""
+    def put(self, key: bytes, content: bytes, time_ms: int) -> None:
+        """Add a record, in place of the one with its key if there is one; `content` begins with the key."""
         if self._asked is not key:
             self.get(key)
-        number, at = self._asked_number, self._asked_at
-        size, bucket = self._size, self._buckets[number]
-        if at >= 0:
+        number = self._asked_number
+        place: i64 = self._asked_place
+        bucket, marks = self._buckets[number], self._marks[number]
+        if place >= 0:
+            size: i64 = self._size
+            at = place * size
             bucket = bucket[:at] + bucket[at + size :]
+            marks = marks[:place] + marks[place + 1 :]
             self._length -= 1
-        if bucket and bucket[-TIME_BYTES:] <= record[-TIME_BYTES:]:
-            self._buckets[number] = bucket + record
-        else:
-            self._insert(number, bucket, record)
-        self._length += 1
-        self._asked = None
-        if self._length > self._mean * self._count:
-            self._split()
+        self._append(number, bucket, marks, content, time_ms)
 
-    def add(self, key: bytes, record: bytes) -> None:
+    def add(self, key: bytes, content: bytes, time_ms: int) -> None:
         """Add a record without a look whether there is one with its key; if so there are two now."""
-        number = (key[0] | key[1] << 8 | key[2] << 16 | key[3] << 24) & self._wide
-        if number >= self._count:
-            number &= self._narrow
-        bucket = self._buckets[number]
-        self._asked = None
-        self._length += 1
-        if bucket and bucket[-TIME_BYTES:] <= record[-TIME_BYTES:]:
-            self._buckets[number] = bucket + record
-        else:
-            self._insert(number, bucket, record)
-        if self._length > self._mean * self._count:
-            self._split()
+        number = self._number(key)
+        self._append(number, self._buckets[number], self._marks[number], content, time_ms)
 
     def pop_oldest(self) -> bytes:
         """Forget the record with the lowest time, and give it. Raises `IndexError` if there is none."""
         number = self._oldest_bucket()
         bucket = self._buckets[number]
         self._buckets[number] = bucket[self._size :]
+        self._marks[number] = self._marks[number][1:]
         self._length -= 1
         self._asked = None
         return bucket[: self._size]
@@ -141,6 +148,7 @@ class RecordTable:
                 break
             gone.append(bucket[:end])
             self._buckets[number] = bucket[end:]
+            self._marks[number] = self._marks[number][end // self._size :]
             self._length -= end // self._size
         self._note_oldest()
         return b"".join(gone)
@@ -148,39 +156,76 @@ class RecordTable:
     # Buckets.
 
     def _measure(self) -> None:
-        self._count = len(self._buckets)
-        self._wide = (1 << (self._count - 1).bit_length()) - 1
+        count = len(self._buckets)
+        self._count: i64 = count
+        self._split_at = self._mean * count if count < _BUCKETS_MAX else _NEVER
+        """Records in the table with which it grows by a bucket."""
+        self._wide: i64 = (1 << (count - 1).bit_length()) - 1
         """Masks the bits of a key that number the buckets once all of this round are split…"""
-        self._narrow = self._wide >> 1
+        self._narrow: i64 = self._wide >> 1
         """…and this one those that were there before it."""
+
+    def _number(self, key: bytes) -> int:
+        first: i64 = key[0]
+        second: i64 = key[1]
+        third: i64 = key[2]
+        number = (first | second << 8 | third << 16) & self._wide
+        if number >= self._count:
+            number &= self._narrow
+        return number
+
+    def _append(self, number: int, bucket: bytes, marks: bytes, content: bytes, time_ms: int) -> None:
+        """Put a record into a bucket, which nearly always means at its end."""
+        time = time_bytes(time_ms)
+        if bucket and bucket[-TIME_BYTES:] <= time:
+            self._buckets[number] = bucket + (content + time)
+            self._marks[number] = marks + content[_MARK_AT : _MARK_AT + 1]
+        else:
+            self._insert(number, bucket, content + time)
+        self._asked = None
+        self._length += 1
+        if self._length > self._split_at:
+            self._split()
 
     def _insert(self, number: int, bucket: bytes, record: bytes) -> None:
         """Put a record behind the last one that is not newer."""
         time, at = record[-TIME_BYTES:], len(bucket)
         while at and bucket[at - TIME_BYTES : at] > time:
             at -= self._size
-        self._buckets[number] = bucket[:at] + record + bucket[at:]
+        self._replace(number, bucket[:at] + record + bucket[at:])
         if not at:
             self._hint(number)
 
+    def _replace(self, number: int, bucket: bytes) -> None:
+        self._buckets[number] = bucket
+        self._marks[number] = bucket[_MARK_AT :: self._size]
+
     def _split(self) -> None:
         """Divide the next bucket in turn between itself and a new one."""
-        shift = self._count.bit_length() - 1
-        number = self._count - (1 << shift)
-        bucket, size = self._buckets[number], self._size
-        digit, bit = shift >> 3, 1 << (shift & 7)  # of a key
+        count = len(self._buckets)
+        shift = count.bit_length() - 1
+        number = count - (1 << shift)
+        bucket = self._buckets[number]
+        digit: i64 = shift >> 3
+        bit: i64 = 1 << (shift & 7)
+        size: i64 = self._size
         staying: list[bytes] = []
         moving: list[bytes] = []
-        for at in range(0, len(bucket), size):
-            if bucket[at + digit] & bit:
+        at: i64 = 0
+        end: i64 = len(bucket)
+        while at < end:
+            byte: i64 = bucket[at + digit]  # of a key
+            if byte & bit:
                 moving.append(bucket[at : at + size])
             else:
                 staying.append(bucket[at : at + size])
-        self._buckets[number] = b"".join(staying)
+            at += size
+        self._replace(number, b"".join(staying))
         self._buckets.append(b"".join(moving))
+        self._marks.append(self._buckets[-1][_MARK_AT::size])
         self._measure()
         if moving:
-            self._hint(self._count - 1)
+            self._hint(count)
 
     def _older(self, bucket: bytes, time: bytes) -> int:
         """How many bytes of a bucket are records from before a time."""
@@ -210,7 +255,7 @@ class RecordTable:
         self._note_oldest()
 
     def _note_oldest(self) -> None:
-        self.oldest_ms = self._hints[0] >> _NUMBER_BITS if self._hints else _NEVER_MS
+        self.oldest_ms = self._hints[0] >> _NUMBER_BITS if self._hints else _NEVER
 
     def _oldest_bucket(self) -> int:
         """Put hints right until the one on top is true. Raises `IndexError` if there is no record."""
@@ -228,10 +273,3 @@ class RecordTable:
 
 def _records(bucket: bytes, size: int) -> Iterator[bytes]:
     return (bucket[at : at + size] for at in range(0, len(bucket), size))
-
-
-def _aligned(bucket: bytes, key: bytes, at: int, size: int) -> int:
-    """Go on looking for a key that was found astride two records, or not at all."""
-    while at >= 0 and at % size:
-        at = bucket.find(key, at + 1)
-    return at

@@ -17,8 +17,8 @@ class ReleaseOrder:
     """
 
     def __init__(self, stored: Iterable[tuple[ObjectId, list[tuple[int, int]]]] = ()) -> None:
-        self._going: dict[Flight, None] = {}
-        """In the order of release. What is below concerns only objects that were stored."""
+        self._turns = 0
+        """Released so far. What is below concerns only objects that were stored."""
         self._by_object: dict[ObjectId, dict[tuple[int, int], Flight | None]] = {}
         """None stands for an event that is awaited."""
         self._awaited: dict[tuple[int, int], ObjectId] = {}
@@ -35,24 +35,23 @@ class ReleaseOrder:
     def release(self, flight: Flight) -> bool:
         """Note a release; False: others are awaited before it, and it waits for them."""
         flight.is_released = True
-        if not self._by_object:
-            self._going[flight] = None
-            flight.is_dispatched = True
-            return True
-        return self._release_behind(flight)
+        self._turns += 1
+        flight.turn = self._turns
+        if self._by_object and not self._goes_at_once(flight):
+            return False
+        flight.is_dispatched = True
+        return True
 
-    def _release_behind(self, flight: Flight) -> bool:
+    def _goes_at_once(self, flight: Flight) -> bool:
         assert flight.event is not None
         entries = self._by_object.get(flight.event.object_id)
         if entries is None:
-            self._going[flight] = None
-        else:
-            flight.released_as = flight.event.object_id
-            entries[flight.position] = flight
-            if self._awaited and None in entries.values():
-                self.waiting += 1
-                return False
-        flight.is_dispatched = True
+            return True
+        flight.released_as = flight.event.object_id
+        entries[flight.position] = flight
+        if self._awaited and None in entries.values():
+            self.waiting += 1
+            return False
         return True
 
     def arrive(self, flight: Flight) -> list[Flight]:
@@ -79,10 +78,7 @@ class ReleaseOrder:
 
     def resolve(self, flight: Flight) -> None:
         """Note that an event is resolved."""
-        if not flight.is_released:
-            return
         if flight.released_as is None:
-            del self._going[flight]
             return
         if not flight.is_dispatched:
             self.waiting -= 1  # it had nothing to wait for: only processors that take it on arrival were left
@@ -91,10 +87,12 @@ class ReleaseOrder:
         if not entries:
             del self._by_object[flight.released_as]
 
-    def dump(self) -> list[tuple[ObjectId, list[tuple[int, int]]]]:
-        """Objects and positions, for a snapshot."""
+    def dump(self, flights: Iterable[Flight]) -> list[tuple[ObjectId, list[tuple[int, int]]]]:
+        """Objects and positions, for a snapshot, out of all that is in flight."""
         by_object = {object_id: list(entries) for object_id, entries in self._by_object.items()}
-        for flight in self._going:
+        going = [flight for flight in flights if flight.is_released and flight.released_as is None]
+        going.sort(key=_turn)
+        for flight in going:
             assert flight.event is not None
             by_object.setdefault(flight.event.object_id, []).append(flight.position)
         return list(by_object.items())
@@ -112,3 +110,7 @@ class ReleaseOrder:
         if not entries:
             del self._by_object[object_id]
         return ready
+
+
+def _turn(flight: Flight) -> int:
+    return flight.turn

@@ -14,9 +14,8 @@ by a rule that the log determines, and is counted.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from consumer.core.object_table import (
     EARLIER,
@@ -28,6 +27,9 @@ from consumer.core.object_table import (
     ObjectTable,
 )
 from consumer.core.place import Place
+
+_GONE_MAX: Final = 64
+"""Events at the beginning of the queue that are held no more, before they are taken out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,11 @@ class Sequencer(Generic[HeldT]):
         self.objects_evicted = 0
         self.new_objects: list[bytes] = []
         """Keys of objects that were not remembered before; whoever looks at them empties the list."""
-        self._queue: deque[HeldT] = deque()
+        self._queue: list[HeldT] = []
+        """In the order of arrival; some are held no more."""
+        self._head: HeldT | None = None
+        """The oldest that is held, and where it is in the queue."""
+        self._head_at = 0
         self._by_object: dict[bytes, HeldT | list[HeldT]] = {}
         """Nearly always one event of an object waits: then it stands here without a list around it."""
         self._last = ObjectTable(image)
@@ -100,6 +106,8 @@ class Sequencer(Generic[HeldT]):
             return False
         item.since_ms = watermark_ms
         item.is_held = True
+        if self._head is None:
+            self._head, self._head_at = item, len(self._queue)
         self._queue.append(item)
         siblings = self._by_object.get(item.object_key)
         if siblings is None:
@@ -133,51 +141,75 @@ class Sequencer(Generic[HeldT]):
                 return True
         return False
 
-    def _is_due(self, watermark_ms: int, newest_sequence_number: int) -> bool:
-        queue, limits = self._queue, self.limits
-        while queue:
-            head = queue[0]
-            if not head.is_held:
-                queue.popleft()
-                continue
-            return (
-                head.since_ms + limits.window_ms <= watermark_ms
-                or self.held > limits.held_max
-                or self.held_bytes > limits.held_bytes_max
-                or newest_sequence_number - head.sequence_number > limits.span_max
-            )
-        return False
+    def is_due(self, watermark_ms: int, newest_sequence_number: int) -> bool:
+        """Whether there is anything that `due` would release."""
+        head, limits = self._head, self.limits
+        return head is not None and (
+            head.since_ms + limits.window_ms <= watermark_ms
+            or self.held > limits.held_max
+            or self.held_bytes > limits.held_bytes_max
+            or newest_sequence_number - head.sequence_number > limits.span_max
+        )
 
     def due(self, watermark_ms: int, newest_sequence_number: int) -> list[HeldT]:
         """Release what the watermark has passed, and what a limit does not allow to hold any longer."""
         released: list[HeldT] = []
-        while self._is_due(watermark_ms, newest_sequence_number):
-            head = self._queue.popleft()
+        while self.is_due(watermark_ms, newest_sequence_number):
+            head = self._head
+            assert head is not None
             if head.since_ms + self.limits.window_ms > watermark_ms:
                 self.released_early += 1
             self._release(head, released)
+            self._find_head()
         return released
 
     def due_all(self) -> list[HeldT]:
         """Release everything, because nothing more will come."""
         released: list[HeldT] = []
-        for item in list(self._queue):
-            if item.is_held:
-                self._release(item, released)
-        self._queue.clear()
+        while self._head is not None:
+            self._release(self._head, released)
+            self._find_head()
         return released
 
     def next_due_ms(self) -> int | None:
         """The watermark at which the oldest held event is due; None: nothing is held."""
-        while self._queue and not self._queue[0].is_held:
-            self._queue.popleft()
-        return self._queue[0].since_ms + self.limits.window_ms if self._queue else None
+        return None if self._head is None else self._head.since_ms + self.limits.window_ms
+
+    def _find_head(self) -> None:
+        """Look for the oldest that is held, behind the one that was it."""
+        queue, at = self._queue, self._head_at
+        while at < len(queue):
+            item = queue[at]
+            if item.is_held:
+                break
+            at += 1
+        else:
+            queue.clear()
+            self._head, self._head_at = None, 0
+            return
+        if at >= _GONE_MAX:
+            del queue[:at]
+            at = 0
+        self._head, self._head_at = item, at
 
     def _release(self, head: HeldT, released: list[HeldT]) -> None:
-        siblings = self._by_object.pop(head.object_key)
+        key = head.object_key
+        siblings = self._by_object[key]
         if not isinstance(siblings, list):
+            del self._by_object[key]
             self._emit(head, released, is_latest=True)
             return
+        for item in siblings:
+            if item is not head and (item.is_before(head) or (item.is_exact and item.is_twin_of(head))):
+                self._release_with(head, siblings, released)
+                return
+        siblings.remove(head)
+        if len(siblings) == 1:
+            self._by_object[key] = siblings[0]
+        self._emit(head, released, is_latest=False)
+
+    def _release_with(self, head: HeldT, siblings: list[HeldT], released: list[HeldT]) -> None:
+        """Release an event, others of its object before it, and others that stand where it does."""
         # All that is before the head has its kind and width, so these can be sorted among themselves.
         earlier: list[HeldT] = []
         twins: list[HeldT] = []
@@ -195,6 +227,8 @@ class Sequencer(Generic[HeldT]):
             earlier.sort(key=_packed if _are_packed(earlier) else _value)
         if remaining:
             self._by_object[head.object_key] = remaining if len(remaining) > 1 else remaining[0]
+        else:
+            del self._by_object[head.object_key]
         for item in earlier:
             self._emit(item, released, is_latest=False)
         self._emit(head, released, is_latest=not remaining)

@@ -8,7 +8,6 @@ from consumer.core.checkpoint import CheckpointTracker
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.flights import Flight, bits
 from consumer.core.policy import PipelinePolicy
-from consumer.core.release_order import ReleaseOrder
 from consumer.core.sequencer import Sequencer
 from consumer.core.snapshot import Progress, Snapshot
 from consumer.events import ObjectId, Reason
@@ -20,7 +19,7 @@ def dump_state(
     tracker: CheckpointTracker,
     done_above: dict[int, list[int]],
     acks: list[Progress],
-    released: ReleaseOrder,
+    released: Iterable[tuple[ObjectId, list[tuple[int, int]]]],
     sequencer: Sequencer[Flight],
     deduplicator: Deduplicator,
 ) -> Snapshot:
@@ -31,7 +30,7 @@ def dump_state(
     topics: dict[str, int] = {}
     orders = [
         (topics.setdefault(object_id.topic, len(topics)), object_id.path, positions)
-        for object_id, positions in released.dump()
+        for object_id, positions in released
     ]
     # What an earlier owner stored of messages that have left the hub since is of no use any more.
     checkpoint = tracker.checkpoint

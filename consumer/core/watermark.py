@@ -7,22 +7,27 @@ ever; the margin has to exceed both the clocks' difference and the longest deliv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
-
-@dataclass(slots=True)
 class Watermark:
-    """Log time, milliseconds since 1970; None before the first event."""
+    """Log time, milliseconds since 1970."""
 
-    margin_ms: int
-    time_ms: int | None = None
-    _last_arrival_ms: int | None = None
+    def __init__(self, margin_ms: int, time_ms: int | None = None) -> None:
+        self.margin_ms = margin_ms
+        self._is_known = time_ms is not None
+        self._time_ms = time_ms or 0
+        self._last_arrival_ms: int | None = None
+
+    @property
+    def time_ms(self) -> int | None:
+        """None before the first event."""
+        return self._time_ms if self._is_known else None
 
     def observe(self, enqueued_time_ms: int) -> int:
         """Note an enqueued time and give the watermark, which never falls."""
-        if self.time_ms is None or enqueued_time_ms > self.time_ms:
-            self.time_ms = enqueued_time_ms
-        return self.time_ms
+        if enqueued_time_ms > self._time_ms or not self._is_known:
+            self._time_ms = enqueued_time_ms
+            self._is_known = True
+        return self._time_ms
 
     def arrived(self, now_ms: int) -> None:
         """Note that something arrived at a local time, or could not have arrived before it."""
@@ -39,11 +44,11 @@ class Watermark:
         Before the first arrival there may be a backlog: that nothing has come yet does not mean idle, unless
         the hub has said so.
         """
-        if self.time_ms is None or self._last_arrival_ms is None:
+        if not self._is_known or self._last_arrival_ms is None:
             return False
         if now_ms - self._last_arrival_ms < self.margin_ms:
             return False
-        if now_ms - self.margin_ms <= self.time_ms:
+        if now_ms - self.margin_ms <= self._time_ms:
             return False
-        self.time_ms = now_ms - self.margin_ms
+        self._time_ms = now_ms - self.margin_ms
         return True

@@ -33,6 +33,7 @@ times = st.integers(0, 30)
 steps = st.one_of(
     st.tuples(st.just("put"), keys, times, st.sampled_from([0, 255])),
     st.tuples(st.just("put"), keys, times, st.sampled_from([0, 255])),
+    st.tuples(st.just("add"), keys, times),
     st.tuples(st.just("get"), keys),
     st.tuples(st.just("pop")),
     st.tuples(st.just("expire"), times),
@@ -44,6 +45,9 @@ def check(table: RecordTable, model: dict[bytes, bytes]) -> None:
     assert sorted(table) == sorted(model.values())
     assert len(table) == len(model)
     assert all(table.oldest_ms <= time_of(each) for each in model.values())
+    for bucket in table.buckets:
+        times = [time_of(bucket[at : at + SIZE]) for at in range(0, len(bucket), SIZE)]
+        assert times == sorted(times)
 
 
 def time_of(each: bytes) -> int:
@@ -61,7 +65,11 @@ def test_it_answers_as_a_dictionary_does(script) -> None:
                 if value:  # a look before, as in use
                     table.get(key)
                 model[key] = record(key, time_ms, value)
-                table.put(key, model[key])
+                table.put(key, model[key][:-TIME_BYTES], time_ms)
+            case "add" if arguments[0] not in model:
+                key, time_ms = arguments
+                table.add(key, key + bytes(1), time_ms)
+                model[key] = record(key, time_ms)
             case "get":
                 assert table.get(arguments[0]) == model.get(arguments[0])
             case "pop" if model:
@@ -96,7 +104,7 @@ def test_it_grows_by_one_bucket_at_a_time_and_keeps_them_small() -> None:
     sizes = []
     for number in range(2_000):
         key = rng.randbytes(4)
-        table.put(key, record(key, number))
+        table.put(key, key + bytes(1), number)
         sizes.append(len(table.buckets))
 
     assert {after - before for before, after in pairwise(sizes)} == {0, 1}
@@ -106,10 +114,10 @@ def test_it_grows_by_one_bucket_at_a_time_and_keeps_them_small() -> None:
 
 def test_an_image_stays_as_it_is() -> None:
     table = RecordTable(SIZE)
-    table.put(b"abcd", record(b"abcd", 1))
+    table.put(b"abcd", b"abcd\0", 1)
     image = table.buckets
-    table.put(b"abcd", record(b"abcd", 2))
-    table.put(b"abce", record(b"abce", 3))
+    table.put(b"abcd", b"abcd\0", 2)
+    table.put(b"abce", b"abce\0", 3)
 
     assert list(RecordTable(SIZE, image)) == [record(b"abcd", 1)]
 
@@ -117,8 +125,8 @@ def test_an_image_stays_as_it_is() -> None:
 def test_what_is_touched_again_and_again_does_not_pile_up_hints() -> None:
     table = RecordTable(SIZE)
     for number in range(1_000):
-        table.put(b"abcd", record(b"abcd", 1_000 - number))
-        table.put(b"abcd", record(b"abcd", number))
+        table.put(b"abcd", b"abcd\0", 1_000 - number)
+        table.put(b"abcd", b"abcd\0", number)
 
     assert len(table._hints) <= 4
 

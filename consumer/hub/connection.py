@@ -256,9 +256,12 @@ class Connection(asyncio.Protocol):
     def reconsider(self) -> None:
         """Stall, or go on, as the faults have it now."""
         faults = self.namespace.faults
+        links = list(self.entity_links())
         stalled = faults.has_everywhere(Kind.STALL) or any(
-            faults.has(Kind.STALL, link.address) for link in self.entity_links()
+            faults.has(Kind.STALL, link.address) for link in links
         )
+        for link in links:
+            self.outlet.schedule(link)  # one that was slow is not to wait until its next event was due
         if stalled == self.outlet.frozen or self._transport.is_closing():
             return
         if stalled:

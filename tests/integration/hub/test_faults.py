@@ -191,3 +191,15 @@ async def test_slow_delivery_is_no_faster_than_asked(local_hub: LocalHub, receiv
             local_hub.faults.clear()
             await got.count(20)
     assert got.bodies == [str(index) for index in range(20)]
+
+
+async def test_who_was_slowed_gets_the_rest_at_once_when_that_ends(
+    local_hub: LocalHub, receiving: Fixture
+) -> None:
+    async with receiving(local_hub, partition_id="0") as got:
+        local_hub.publish("events", b"before", partition="0")
+        await got.count(1)
+        with local_hub.faults.slow(0.001, "events", "0"):
+            local_hub.publish("events", b"slow", partition="0")
+            await asyncio.sleep(0)  # the link's turn, in which it finds that nothing is due for long
+        await got.count(2)

@@ -7,7 +7,6 @@ that says why.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Any, cast
 
@@ -17,7 +16,6 @@ from consumer.hub import performatives as p
 from consumer.hub.attaching import attach
 from consumer.hub.codec import CodecError
 from consumer.hub.faults import Kind
-from consumer.hub.faults import Link as EntityLink
 from consumer.hub.frames import FrameReader
 from consumer.hub.links import ReceiverLink, SenderLink
 from consumer.hub.namespace import Namespace
@@ -248,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     # -- what faults and time change -----------------------------------------------------------------
 
-    def entity_links(self) -> Iterable[EntityLink]:
+    def entity_links(self) -> list[ReceiverLink | SenderLink]:
         """The links to event hubs that are in use."""
         links = [link for session in self._sessions.values() for link in session.links.values()]
         return [link for link in links if isinstance(link, ReceiverLink | SenderLink) and not link.ended]
@@ -256,7 +254,7 @@ class Connection(asyncio.Protocol):
     def reconsider(self) -> None:
         """Stall, or go on, as the faults have it now."""
         faults = self.namespace.faults
-        links = list(self.entity_links())
+        links = self.entity_links()
         stalled = faults.has_everywhere(Kind.STALL) or any(
             faults.has(Kind.STALL, link.address) for link in links
         )

@@ -128,62 +128,57 @@ class FrameParser:
             if self._stands_still():
                 return at
 
-    def _repeat(self, data: bytes, at: int, end: int) -> int:  # noqa: C901, PLR0912, PLR0915 - see below
+    def _repeat(self, data: bytes, at: int, end: int) -> int:
         """Take the frames that look like one before; gives where there is another kind of frame.
 
-        Everything is in one piece because this is where the time goes: a call would cost a tenth of it.
+        This is where the time goes, so it is in one piece, and all is of a type that compiled code knows.
         """
         layout = self._layout
         if layout is None:
             return at
         columns = self.columns
-        add_body, add_number = columns.bodies.append, columns.sequence_numbers.append
-        add_offset, add_time = columns.offsets.append, columns.enqueued_times_ms.append
-        add_key, add_properties = columns.partition_keys.append, columns.properties.append
+        bodies, numbers, offsets = columns.bodies, columns.sequence_numbers, columns.offsets
+        times, keys, all_properties = columns.enqueued_times_ms, columns.partition_keys, columns.properties
+        before = properties = b""  # what the one before had between annotations and body
         last, count = at, 0
-        while end - at >= layout.bytes:
-            size, a, b, c, d, map_size, e, number, f, offset, g, time_ms = layout.unpack(data, at)
-            if (a, b, c, d, e, f, g) != layout.constants:
-                other = self._other_layout(data, at)
-                if other is None:
+        try:
+            while end - at >= layout.bytes:
+                size, a, b, c, d, map_size, e, number, f, offset, g, time_ms = layout.unpack(data, at)
+                if (a, b, c, d, e, f, g) != layout.constants:
+                    other = self._other_layout(data, at)
+                    if other is None:
+                        break
+                    layout = other
+                    continue
+                stop, key_at, here = at + size, at + layout.bytes, at + layout.map_at + map_size
+                if stop > end or here > stop:
                     break
-                layout = other
-                continue
-            stop, key_at, here = at + size, at + layout.bytes, at + layout.map_at + map_size
-            if stop > end or here > stop:
-                break
-            key = None
-            if layout.has_key:
-                key_at += _KEY_BYTES + 1
-                if key_at > here or data[key_at - _KEY_BYTES - 1 : key_at - 1] != PARTITION_KEY:
+                key = None
+                if layout.has_key:
+                    key_at += _KEY_BYTES + 1
+                    if key_at > here or data[key_at - _KEY_BYTES - 1 : key_at - 1] != PARTITION_KEY:
+                        break
+                    key = data[key_at:here].decode("utf-8")
+                    key_at += data[key_at - 1]
+                if key_at != here:
                     break
-                key = data[key_at:here].decode("utf-8", "replace")
-                key_at += data[key_at - 1]
-            if key_at != here:
-                break
-            properties = b""
-            mark = data[here : here + 4]
-            if mark != _DATA32 and mark != _DATA8:  # noqa: PLR1714 - faster than a tuple
-                properties, here = _properties(data, here, stop)
-                mark = data[here : here + 4]
-            if mark == _DATA32 and here + 8 <= stop:
-                body_at = here + 8
-                body_end = body_at + _u32(data, here + 4)[0]
-            elif mark == _DATA8 and here + 5 <= stop:
-                body_at = here + 5
-                body_end = body_at + data[here + 4]
-            else:
-                break
-            if body_end != stop:
-                break
-            add_offset(offset.decode("utf-8", "replace"))
-            add_body(data[body_at:stop])
-            add_number(number)
-            add_time(time_ms)
-            add_key(key)
-            add_properties(properties)
-            count += 1
-            last, at = at, stop
+                behind = here + len(before)
+                if not before or behind > stop or data[here:behind] != before:
+                    properties, behind = _properties(data, here, stop)
+                    before = data[here:behind]
+                body_at = _body_at(data, behind, stop)
+                if not body_at:
+                    break
+                offsets.append(offset.decode("utf-8"))
+                bodies.append(data[body_at:stop])
+                numbers.append(number)
+                times.append(time_ms)
+                keys.append(key)
+                all_properties.append(properties)
+                count += 1
+                last, at = at, stop
+        except UnicodeDecodeError:
+            pass  # as it is when the loop is left: the frame is read with care
         self._layout = layout
         self._count(data, last, count, layout)
         return at
@@ -291,6 +286,17 @@ def _properties(data: bytes, at: int, stop: int) -> tuple[bytes, int]:
         if mark[2] == _APPLICATION_PROPERTIES:
             properties = data[at + 3 : end]
         at = end
+
+
+def _body_at(data: bytes, at: int, stop: int) -> int:
+    """Where the plain bytes of a body begin whose section ends at `stop`; 0 if it is none of these."""
+    mark = data[at : at + 4]
+    if mark == _DATA32 and at + 8 <= stop:
+        size = (data[at + 4] << 24) + (data[at + 5] << 16) + (data[at + 6] << 8) + data[at + 7]
+        return at + 8 if at + 8 + size == stop else 0
+    if mark == _DATA8 and at + 5 <= stop:
+        return at + 5 if at + 5 + data[at + 4] == stop else 0
+    return 0
 
 
 def _section(data: bytes, at: int, end: int) -> tuple[int, int]:

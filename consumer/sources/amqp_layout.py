@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from consumer.sources.amqp_columns import Stamp
 from consumer.sources.amqp_values import MalformedError, decode, places
@@ -15,6 +15,12 @@ _OFFSET: Final = b"\xa3\x0cx-opt-offset\xa1"
 _TIME: Final = b"\xa3\x13x-opt-enqueued-time\x83"
 PARTITION_KEY: Final = b"\xa3\x13x-opt-partition-key\xa1"
 _STAMPS: Final = ("x-opt-sequence-number", "x-opt-offset", "x-opt-enqueued-time", "x-opt-partition-key")
+
+Fields: TypeAlias = tuple[int, bytes, bytes, bytes, bytes, int, bytes, Any, bytes, bytes, bytes, Any]
+"""Size of the frame, a to d, size of the annotations, e, number, f, offset, g, time: see `Layout`.
+
+Number and time are said to be anything, so that compiled code hands them on as the objects they are.
+"""
 
 
 class Spots:
@@ -79,9 +85,10 @@ class Layout:
             f">I{widths[0]}s{widths[1]}x{widths[2]}s{widths[3]}x{widths[4]}s{widths[5]}x{widths[6]}s{size}"
             f"{widths[8]}sq{widths[10]}s{widths[11]}s{widths[12]}sq"
         )
-        self.unpack: Callable[[bytes, int], tuple[Any, ...]] = layout.unpack_from
+        self.unpack: Callable[[bytes, int], Fields] = layout.unpack_from
         self.bytes = layout.size
-        self.constants = tuple(data[cuts[index] : cuts[index + 1]] for index in (0, 2, 4, 6, 8, 10, 12))
+        a, b, c, d, e, f, g = [data[cuts[index] : cuts[index + 1]] for index in (0, 2, 4, 6, 8, 10, 12)]
+        self.constants = (a, b, c, d, e, f, g)
         """What must be between the values, from `a` to `g` in the order of `unpack`."""
         self.map_at = cuts[8] - at
         """Where the annotations begin whose size is told before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from consumer.core.packed_token import code_of
-from consumer.core.times import parse_time
+from consumer.core.times import TickReader
 from consumer.events import OrderedBy, OrderValue
 from consumer.fields import field
 
@@ -85,9 +85,13 @@ class _RunStatus(OrderRule):
 
 
 class _WindowEnd(OrderRule):
+    def __init__(self, by: OrderedBy, path: tuple[str, ...]) -> None:
+        super().__init__(by, path)
+        self._times = TickReader()
+
     def value(self, read: Any, ticks: int | None, event_type: str) -> OrderValue | None:  # noqa: ARG002 - the rules' signature
-        parsed = parse_time(read) if isinstance(read, str) else None
-        return None if parsed is None or ticks is None else (parsed[1], ticks)
+        end = self._times.ticks(read) if isinstance(read, str) else None
+        return None if end is None or ticks is None else (end, ticks)
 
 
 class _EventTime(OrderRule):

@@ -39,9 +39,12 @@ _CLOUD: Final = len('{"specversion":"1.0","type":"","source":"","subject":"","id
 
 _HEAD: Final = 600
 """Bytes in which a CloudEvent has said that it is one; if it says so later, the exact way reads it."""
-_OPENING: Final = 7
-"""Bytes with which a body begins, up to the name of its first member: it nearly always tells the schema."""
-_OPENINGS_MAX: Final = 32
+_TELLING: Final = 5
+"""Where in a body that is an object a letter of its first member tells the schema, if only one has that."""
+_UNKNOWN: Final = 0
+_IS_GRID: Final = 1
+_IS_CLOUD: Final = 2
+_EITHER: Final = 3
 _BRACKET: Final = 0x5B
 """A byte is found in bytes much faster by its number."""
 _OPENED_MAX: Final = DEPTH_MAX - 2
@@ -85,18 +88,19 @@ class PlainEvents:
         self._plans = plans
         self._digests = digests
         self._ticks = TickReader()
-        self._openings: dict[bytes, bool | None] = {}
-        """Whether a body that begins so is a CloudEvent; None: may be. Only a guess, for the members tell."""
+        self._guesses = [_UNKNOWN] * 256
+        """The schema of bodies by their telling letter; only guesses, for the members tell."""
 
     def read(self, columns: Columns, row: int) -> Flight | None:
         """The event of a message, or None for the exact way."""
         body = columns.bodies[row]
-        if len(body) > _SIZE_MAX:
+        size = len(body)
+        if size > _SIZE_MAX or size <= _TELLING + 1:
             return None
-        is_wrapped = body.startswith(b"[")
-        opening = body[:_OPENING]
-        guess = self._openings.get(opening)
-        is_cloud = self._look(body, opening) if guess is None else guess
+        is_wrapped = body[0] == _BRACKET
+        letter = body[_TELLING + 1] if is_wrapped else body[_TELLING]
+        guess = self._guesses[letter]
+        is_cloud = guess == _IS_CLOUD or (guess != _IS_GRID and self._look(body, letter))
         found: Any
         try:
             if not is_wrapped:
@@ -107,16 +111,16 @@ class PlainEvents:
                     return None
                 found = elements[0]
         except _REFUSED:
-            if guess is not None and guess != _says_cloud(body):
-                self._openings[opening] = None
+            if is_cloud != _says_cloud(body):
+                self._guesses[letter] = _EITHER
             return None
         return self._proven(columns, row, found, is_cloud, is_wrapped)
 
-    def _look(self, body: bytes, opening: bytes) -> bool:
-        """Whether a body seems to be a CloudEvent; remembered by its opening, while there are few of them."""
+    def _look(self, body: bytes, letter: int) -> bool:
+        """Whether a body seems to be a CloudEvent; remembered by its letter."""
         is_cloud = _says_cloud(body)
-        if len(self._openings) < _OPENINGS_MAX:
-            self._openings.setdefault(opening, is_cloud)
+        if self._guesses[letter] == _UNKNOWN:
+            self._guesses[letter] = _IS_CLOUD if is_cloud else _IS_GRID
         return is_cloud
 
     def _proven(
@@ -183,7 +187,7 @@ class PlainEvents:
         digests = known.digests
         body = columns.bodies[row]
         event = _Event(
-            id_, spelt, topic, subject, _CLOUD_EVENTS if is_cloud else _EVENT_GRID, ticks, time_ms,
+            id_, plan.spelt, known.spelt, subject, _CLOUD_EVENTS if is_cloud else _EVENT_GRID, ticks, time_ms,
             columns.partition, number, 0, digests.object_key(path), known.folded, path, by, value, body,
             is_wrapped, data, columns.keys[row],
         )  # fmt: skip

@@ -25,7 +25,8 @@ _LAYOUT_MAX = 2_000
 class Topic:
     """A topic, for one type."""
 
-    def __init__(self, folded: str, digests: TopicDigests, verdict: Verdict | None) -> None:
+    def __init__(self, spelt: str, folded: str, digests: TopicDigests, verdict: Verdict | None) -> None:
+        self.spelt = spelt
         self.folded = folded
         self.digests = digests
         self.verdict = verdict
@@ -63,7 +64,7 @@ class TypePlan:
         self.is_flat = len(self.object_rule.path) <= 1 and all(len(rule.path) <= 1 for rule in self.order)
         """Whether the rules look only at the first level of the data."""
         self.route = router.route(spelt)
-        self._spelt = spelt
+        self.spelt = spelt
         self._admission = admission
         self._digests = digests
         self.topics: dict[str, Topic] = {}
@@ -72,9 +73,8 @@ class TypePlan:
     def topic(self, spelt: str) -> Topic:
         """Look a topic up that is not in `topics`, and remember it."""
         folded = spelt.casefold()
-        topic = Topic(
-            folded, self._digests.of(folded, self.folded), self._admission.judge(folded, self._spelt)
-        )
+        verdict = self._admission.judge(folded, self.spelt)
+        topic = Topic(spelt, folded, self._digests.of(folded, self.folded), verdict)
         if len(spelt) <= _NAME_MAX:
             if len(self.topics) >= _TOPICS_MAX:
                 self.topics.clear()

@@ -53,11 +53,11 @@ class TickReader:
 
     def ticks(self, text: str) -> int | None:
         """The ticks that `parse_time` gives, or None."""
-        length = len(text)
-        if length > 26 and text[19] == ".":
-            digits = text[20:-1] if text[-1] == "Z" else text[20:-6] if text[-6:] == "+00:00" else ""
+        if len(text) > 26 and text[19] == ".":
+            digits = text[20:-1] if text[-1] == "Z" else text[20:-6] if text.endswith("+00:00") else ""
             count = len(digits)
-            if (count == 7 or count == 6) and digits.isascii() and digits.isdecimal():  # noqa: PLR1714 - hot
+            # `isdigit` also takes digits of other scripts, but is the quicker one.
+            if (count == 7 or count == 6) and digits.isdigit() and digits.isascii():  # noqa: PLR1714 - hot
                 second = text[:19]
                 ticks = self._seconds.get(second)
                 if ticks is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import structlog
 
@@ -16,12 +16,12 @@ from consumer.core.flights import ProcessorPlan
 from consumer.core.idempotency import idempotency_key
 from consumer.core.retry import RetryPolicy
 from consumer.core.stimuli import Verdict
-from consumer.errors import BadData
 from consumer.events import Event, Reason
-from consumer.processor import BatchProcessor, Context, Emission, NotYet, Processor, Reject, Retry
+from consumer.processor import BatchProcessor, Context, Emission, Processor
 from consumer.runtime.breaker import Patience
 from consumer.runtime.clock import Clock
 from consumer.runtime.deadline import Deadline
+from consumer.runtime.faults import Fault, fault_of, is_cancelled
 from consumer.runtime.gate import Gate
 from consumer.runtime.lease import Lease
 
@@ -79,6 +79,11 @@ class RunningProcessor:
         # Not by `isinstance`: to ask a protocol costs as much as all the rest of an attempt.
         return getattr(self.target, "process_batch", None)
 
+    @property
+    def process_single(self) -> Processor:
+        """What is given single events, if nothing is given chunks."""
+        return self.target  # type: ignore[return-value] # there is no `process_batch`
+
     def key_of(self, event: Event) -> str:
         """The idempotency key of the processor's effect for an event."""
         return idempotency_key(self.group, self.plan.name, event, self.replay_id)
@@ -87,7 +92,7 @@ class RunningProcessor:
 class Turn:
     """What the attempts of one lane need, and what is seen of them from outside."""
 
-    __slots__ = ("clock", "deadline", "emitted", "epoch", "is_closing", "lease", "started_s")
+    __slots__ = ("clock", "deadline", "epoch", "is_closing", "lease", "started_s", "took_s")
 
     def __init__(self, lease: Lease, clock: Clock, epoch: int) -> None:
         self.lease = lease
@@ -96,15 +101,33 @@ class Turn:
         self.deadline = Deadline()
         self.started_s: float | None = None
         """When the attempt began that runs now."""
-        self.emitted: Sequence[Emission] = ()
-        """What the attempt wants emitted that has just succeeded."""
+        self.took_s = 0.0
+        """How long the attempt took that ended last."""
         self.is_closing = False
         """Nothing more is begun: who would begin waits to be cut off."""
 
     @property
     def may_begin(self) -> bool:
         """Whether an attempt may begin now."""
-        return not self.is_closing and self.lease.is_valid
+        return self.clock.monotonic_s() < self.lease.expires_s and not self.is_closing
+
+    def begin(self, processor: RunningProcessor, events: Sequence[Event], attempt: int) -> Context:
+        """Begin an attempt, here and now; gives what the processor is told."""
+        processor.counts.running += 1
+        self.started_s = self.clock.monotonic_s()
+        self.deadline.begin(processor.deadline_s)
+        name, replay_id = processor.plan.name, processor.replay_id
+        return Context(name, attempt, events, processor.key_of, replay_id, self.epoch)
+
+    def end(self, counts: ProcessorCounts) -> bool:
+        """End the attempt; tells whether it was cut off at its deadline."""
+        is_over = self.deadline.end()
+        assert self.started_s is not None, "ended without a beginning"
+        self.took_s = took_s = self.clock.monotonic_s() - self.started_s
+        self.started_s = None
+        counts.running -= 1
+        counts.busy_s += took_s
+        return is_over
 
     async def hold(self) -> None:
         """Return when an attempt may begin; never, if none is to begin any more."""
@@ -131,27 +154,6 @@ _PUT_OFF_LEAST_S = 0.1
 """The shortest wait: who says `NotYet` at once, and again, is not to keep a core busy."""
 
 
-class _Fault(NamedTuple):
-    """A failed attempt."""
-
-    kind: str
-    """As the durations are labelled: failed, timeout, retry, not_yet or rejected."""
-    error: str
-    after_s: float | None = None
-    reason: Reason | None = None
-    """Why no further attempt can help, if it is not the processor who says so."""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no further attempt can help."""
-        return self.kind == "rejected"
-
-    @property
-    def is_put_off(self) -> bool:
-        """Whether nothing has failed: it only has to wait."""
-        return self.kind == "not_yet"
-
-
 class _Trouble:
     """What one event, or one chunk, has gone through that has no verdict yet."""
 
@@ -161,7 +163,7 @@ class _Trouble:
         self._patience = Patience(processor.retry.attempts_max)
         self._put_off_left_s = PUT_OFF_MAX_S
 
-    def wait_s(self, fault: _Fault, permit: int, jitter: float) -> float | None:
+    def wait_s(self, fault: Fault, permit: int, jitter: float) -> float | None:
         """Take note of a failed attempt; gives how long to wait before the next one, None: there is none."""
         if fault.is_final:
             self._gate.withdrawn(permit)
@@ -181,7 +183,8 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
     What a chunk cannot do together costs only the bad event if each is tried alone. Never raises, but for
     being cancelled itself. No attempt begins while the partition may be another owner's, or is given up.
     """
-    gate, attempts, permit = processor.gate, 0, 0
+    gate, single, process_batch = processor.gate, processor.process_single, processor.process_batch
+    attempts = permit = 0
     trouble: _Trouble | None = None
     while True:
         if not turn.may_begin:
@@ -189,32 +192,34 @@ async def run_attempts(processor: RunningProcessor, events: Sequence[Event], tur
         if not gate.is_calm:
             permit = await _enter(gate, turn, len(events))
         attempts += 1
+        context = turn.begin(processor, events, attempts)
+        is_over = False
         try:
-            fault = await _attempt(processor, events, attempts, turn)
-            if fault is not None and not fault.is_final and _is_cancelled():
-                # It made a fault of our cutting it off: nobody will tell us again, and no event is to blame.
-                raise asyncio.CancelledError
-        except asyncio.CancelledError:
+            try:
+                if process_batch is None:
+                    await single(events[0], context)
+                else:
+                    await process_batch(events, context)
+            finally:  # one frame for all of it: this is what most attempts cost
+                is_over = turn.end(processor.counts)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            fault = fault_of(error, processor.deadline_s if is_over else None)
+            if fault is None:  # it is we who are cancelled
+                gate.withdrawn(permit)
+                raise
+        else:
+            return _handled(processor, len(events), turn.took_s, context.emitted)
+        _note_fault(processor, fault, events, attempts, turn.took_s)
+        if not fault.is_final and is_cancelled():
+            # It made a fault of our cutting it off: nobody will tell us again, and no event is to blame.
             gate.withdrawn(permit)
-            raise
-        if fault is None:
-            if not gate.is_calm:
-                gate.succeeded()
-            processor.counts.handled += len(events)
-            return Ending(Verdict.HANDLED, emitted=turn.emitted) if turn.emitted else HANDLED
+            raise asyncio.CancelledError
         trouble = trouble or _Trouble(processor)
         wait_s = trouble.wait_s(fault, permit, turn.clock.jitter())
         if wait_s is None:
-            break
+            return _given_up(processor, fault, attempts) if len(events) == 1 else None
         await asyncio.sleep(wait_s)
         permit = 0
-    if len(events) > 1:
-        return None
-    if not fault.is_final:
-        gate.gave_up()
-    reason = fault.reason or (Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT)
-    processor.counts.dead_lettered += 1
-    return Ending(Verdict.FAILED, reason, fault.error, attempts)
 
 
 async def _enter(gate: Gate, turn: Turn, count: int) -> int:
@@ -227,32 +232,31 @@ async def _enter(gate: Gate, turn: Turn, count: int) -> int:
         await turn.hold()
 
 
-async def _attempt(
-    processor: RunningProcessor, events: Sequence[Event], attempt: int, turn: Turn
-) -> _Fault | None:
-    name, replay_id = processor.plan.name, processor.replay_id
-    context = Context(name, attempt, events, processor.key_of, replay_id, turn.epoch)
-    counts = processor.counts
-    counts.running += 1
-    turn.started_s = started_s = turn.clock.monotonic_s()
-    fault: _Fault | None = None
-    try:
-        fault = await _call(processor, events, context, turn.deadline)
-    finally:
-        turn.started_s = None
-        counts.running -= 1
-        took_s = turn.clock.monotonic_s() - started_s
-        counts.busy_s += took_s
-    if fault is None:
-        turn.emitted = context.emitted
-        processor.observe(processor.plan.name, "handled", took_s, len(events))
-        return None
+def _handled(processor: RunningProcessor, count: int, took_s: float, emitted: Sequence[Emission]) -> Ending:
+    processor.observe(processor.plan.name, "handled", took_s, count)
+    if not processor.gate.is_calm:
+        processor.gate.succeeded()
+    processor.counts.handled += count
+    return Ending(Verdict.HANDLED, emitted=emitted) if emitted else HANDLED
+
+
+def _given_up(processor: RunningProcessor, fault: Fault, attempts: int) -> Ending:
+    if not fault.is_final:
+        processor.gate.gave_up()
+    reason = fault.reason or (Reason.REJECTED if fault.is_final else Reason.RETRIES_SPENT)
+    processor.counts.dead_lettered += 1
+    return Ending(Verdict.FAILED, reason, fault.error, attempts)
+
+
+def _note_fault(
+    processor: RunningProcessor, fault: Fault, events: Sequence[Event], attempt: int, took_s: float
+) -> None:
     processor.observe(processor.plan.name, fault.kind, took_s, len(events))
     if fault.is_put_off:
         _log.debug("An event is put off.", processor=processor.plan.name, until=fault.error)
-        return fault
-    counts.attempts_failed += 1
-    counts.last_error = fault.error
+        return
+    processor.counts.attempts_failed += 1
+    processor.counts.last_error = fault.error
     _log.warning(
         "An attempt failed.",
         processor=processor.plan.name,
@@ -262,57 +266,3 @@ async def _attempt(
         sequence_number=events[0].position.sequence_number,
         error=fault.error,
     )
-    return fault
-
-
-async def _call(
-    processor: RunningProcessor, events: Sequence[Event], context: Context, deadline: Deadline
-) -> _Fault | None:
-    process_batch = processor.process_batch
-    is_over = False
-    try:
-        deadline.begin(processor.deadline_s)
-        try:
-            if process_batch is None:
-                await cast("Processor", processor.target)(events[0], context)
-            else:
-                await process_batch(events, context)
-        finally:
-            is_over = deadline.end()
-    except Reject as verdict:
-        return _Fault("rejected", _describe(verdict, "rejected by the processor"))
-    except BadData as flaw:  # found only now, by the first who asked for the data
-        return _Fault("rejected", _describe(flaw), reason=flaw.reason)
-    except NotYet as request:
-        return _Fault("not_yet", _describe(request, "it has to wait"), request.after_s)
-    except Retry as request:
-        return _Fault("retry", _describe(request, "the processor asked for it again"), request.after_s)
-    except (TimeoutError, asyncio.CancelledError) as error:
-        return _interrupted(error, processor.deadline_s if is_over else None)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the processor boundary
-        return _Fault("failed", _describe(error))
-    return None
-
-
-def _interrupted(error: TimeoutError | asyncio.CancelledError, deadline_s: float | None) -> _Fault:
-    """Tell our deadline (None: it was not over) from the processor's own ones, and from being cancelled."""
-    # Being cancelled ourselves is not the processor's fault; a cancellation of its own is.
-    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
-        raise error
-    if deadline_s is not None:
-        return _Fault("timeout", f"no result within the deadline of {deadline_s:g} s")
-    return _Fault("failed", _describe(error, "the processor was cancelled from inside"))
-
-
-def _is_cancelled() -> bool:
-    """Whether this task is to end, by whatever its processor made of that."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
-def _describe(error: BaseException, otherwise: str = "") -> str:
-    """One line for a person: what was raised, without a trace."""
-    if isinstance(error, (Reject, Retry, BadData)):
-        return (str(error) or otherwise)[:1_000]
-    text = f"{type(error).__name__}: {error}" if str(error) else otherwise or type(error).__name__
-    return " ".join(text.split())[:1_000]

@@ -12,13 +12,15 @@ from math import inf
 
 
 class Deadline:
-    """Cancels the task that is amid an attempt when its time is over."""
+    """Cancels a task that is amid an attempt when its time is over: always the one that began first."""
 
-    __slots__ = ("_at_s", "_is_over", "_task", "_timer", "_timer_s")
+    __slots__ = ("_at_s", "_is_amid", "_is_over", "_loop", "_task", "_timer", "_timer_s")
 
     def __init__(self) -> None:
+        # Asked once: to ask for every attempt costs as much as a short one takes.
         self._task: asyncio.Task[object] | None = None
-        """The one to cancel; None between attempts."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_amid = False
         self._at_s = inf
         """Of the attempt that runs, on the loop's clock."""
         self._is_over = False
@@ -28,27 +30,30 @@ class Deadline:
 
     def begin(self, after_s: float) -> None:
         """Give the current task so many seconds from now."""
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self._is_over = False
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+            self._task = asyncio.current_task(loop)
+        self._is_amid, self._is_over = True, False
         self._at_s = at_s = loop.time() + after_s
         if at_s < self._timer_s:
             self._set(loop, at_s)
 
     def end(self) -> bool:
         """End the attempt; tells whether it was cut off, which takes that cancellation back."""
-        task, self._task = self._task, None
+        self._is_amid = False
         if not self._is_over:
             return False
-        assert task is not None, "ended without a beginning"
-        task.uncancel()
+        assert self._task is not None, "ended without a beginning"
+        self._task.uncancel()
         return True
 
     def close(self) -> None:
-        """Leave no timer behind."""
+        """Leave no timer behind, and let go of the task."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timer_s = None, inf
+        self._task = self._loop = None
 
     def _set(self, loop: asyncio.AbstractEventLoop, at_s: float) -> None:
         if self._timer is not None:
@@ -57,13 +62,13 @@ class Deadline:
 
     def _fire(self) -> None:
         fired_s, self._timer, self._timer_s = self._timer_s, None, inf
-        if self._task is None or self._is_over:
+        task, loop = self._task, self._loop
+        if task is None or loop is None or not self._is_amid or self._is_over:
             return
-        loop = asyncio.get_running_loop()
         # Not the clock alone: a loop may be early by as much as its clock can tell. Nor the timer alone:
         # after the process was frozen it may be an older attempt's, and what this one waits for is due too.
         if self._at_s <= fired_s or self._at_s <= loop.time():
             self._is_over = True
-            self._task.cancel()
+            task.cancel()
         else:
             self._set(loop, self._at_s)

@@ -52,11 +52,13 @@ class Lane:
             self.sleeper = asyncio.get_running_loop().create_future()
             await self.sleeper
 
-    def wake(self) -> None:
-        """Say that something waits."""
+    def wake(self) -> bool:
+        """Say that something waits; tells whether the lane had nothing to do."""
         sleeper, self.sleeper = self.sleeper, None
-        if sleeper is not None and not sleeper.done():  # it is cancelled with its task
-            sleeper.set_result(None)
+        if sleeper is None or sleeper.done():  # it is cancelled with its task
+            return False
+        sleeper.set_result(None)
+        return True
 
     def take(self, count_max: int) -> tuple[list[Event], list[Flight]]:
         """Take out what waits, up to a number."""

@@ -18,6 +18,7 @@ import structlog
 
 from consumer.core.flights import Delivery, Flight
 from consumer.core.parking import Parked
+from consumer.core.shares import Shares
 from consumer.core.stimuli import Emitted, Result, Verdict
 from consumer.events import Event, Reason
 from consumer.processor import Emission
@@ -38,7 +39,9 @@ CUT_OFF_S = 2.0
 _REPORT_AFTER_S = 0.005
 """How long it is collected which single events were handled before that is reported."""
 _REPORT_MAX = 100
-"""Handled events that are collected before they are reported at once."""
+"""Handled single events that are collected before they are reported at once."""
+_REPORT_CHUNKS_MAX = 1_000
+"""The same for chunks: as a rule those of all lanes, if the processor did not wait."""
 
 
 _LANE = "lane "
@@ -61,8 +64,11 @@ class Lanes:
         settle: Settle,
         handled: Report,
         parking: ParkingWatch,
+        shares: Shares,
     ) -> None:
+        """`shares` is that of all processors of the partition."""
         self._index = index
+        self._shares = shares
         self._parking = parking if processor.plan.parks else None
         self._processor = processor
         self._tasks = tasks
@@ -70,10 +76,13 @@ class Lanes:
         self._settle = settle
         self._handled = handled
         self._takes_batches = processor.takes_batches
+        self._report_max = _REPORT_CHUNKS_MAX if self._takes_batches else _REPORT_MAX
         self._is_latest = processor.plan.delivery is Delivery.LATEST
         self._lanes: list[Lane | None] = [None] * processor.concurrency
         self._strays: list[Lane] = []
         """Lanes that were replaced, as long as their last attempt goes on."""
+        self._working = 0
+        """Lanes that have something to do, or are about to find out."""
         self._is_stopping = False
         self._is_finishing = False
         self._done: list[Flight] = []
@@ -82,23 +91,15 @@ class Lanes:
         self._reporting = tasks.create_task(self._report(), name=f"report {processor.plan.name}")
 
     def put(self, events: list[Event], tickets: list[Flight]) -> None:
-        """Queue events; never waits."""
+        """Queue events; never waits, and leaves the columns as they are: others may have them too."""
         if self._is_finishing:
             return
         self._processor.counts.queued += len(events)
-        if len(self._lanes) == 1:
-            lane = self._lanes[0] or self._begin(0)
-            lane.events.extend(events)
-            lane.tickets.extend(tickets)
-            lane.wake()
-            return
-        numbers = _lane_numbers(events, len(self._lanes))
-        for number, event, ticket in zip(numbers, events, tickets, strict=True):
-            lane = self._lanes[number] or self._begin(number)
-            lane.events.append(event)
-            lane.tickets.append(ticket)
-            if lane.sleeper is not None:
-                lane.wake()
+        for share in self._shares.of(events, tickets, len(self._lanes)):
+            lane = self._lanes[share.lane] or self._begin(share.lane)
+            lane.events.extend(share.events)
+            lane.tickets.extend(share.tickets)
+            self._working += lane.wake()
 
     @property
     def is_moving(self) -> bool:
@@ -171,6 +172,7 @@ class Lanes:
         lane = self._lanes[number] = Lane(self._new_turn())
         name = f"{_LANE}{self._processor.plan.name}/{number}"
         lane.task = self._tasks.create_task(self._run(lane), name=name)
+        self._working += 1
         return lane
 
     async def _run(self, lane: Lane) -> None:
@@ -178,6 +180,7 @@ class Lanes:
             while not (self._is_stopping or lane.is_replaced):
                 lane.is_busy = bool(lane.events)
                 if not lane.events:
+                    self._working -= 1
                     await lane.filled()
                     continue
                 if self._is_latest and lane.tickets[-1] is not lane.looked_through:
@@ -307,7 +310,7 @@ class Lanes:
             return
         done = self._done
         done += handled
-        if len(done) >= _REPORT_MAX:
+        if len(done) >= self._report_max or (self._takes_batches and self._working == 1):
             self._flush()
         elif len(done) == len(handled):
             self._has_done.set()
@@ -381,9 +384,3 @@ class Lanes:
         assert lane.ticket is not None
         giving_up = self._fail(lane.ticket, ending)
         self._tasks.create_task(giving_up, name=f"give up an event of {self._processor.plan.name}")
-
-
-def _lane_numbers(events: Sequence[Event], count: int) -> list[int]:
-    """Which of so many lanes each event takes: the same for all events of an object."""
-    # The hash differs from process to process, which no order depends on, and is kept with the key.
-    return [hash(event.object_key) % count for event in events]

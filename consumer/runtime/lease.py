@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import structlog
 
@@ -59,6 +60,8 @@ class Lease:
         self._prove = prove
         self._clock = clock
         self._proved_s = self._looked_s = proved_s
+        self.expires_s = proved_s + lasts_s
+        """Until when attempts may begin, on the monotonic clock."""
         self._asked_s: float | None = None
         """Since when the store has been asked in vain."""
         self._is_over = False
@@ -68,13 +71,12 @@ class Lease:
     @property
     def is_valid(self) -> bool:
         """Whether an attempt may begin now."""
-        return not self._is_over and self._clock.monotonic_s() < self._proved_s + self.lasts_s
+        return self._clock.monotonic_s() < self.expires_s
 
     @property
     def remaining_s(self) -> float:
         """Seconds for which attempts may begin without asking; 0: the store is asked first."""
-        left_s = self._proved_s + self.lasts_s - self._clock.monotonic_s()
-        return 0.0 if self._is_over else max(0.0, left_s)
+        return max(0.0, self.expires_s - self._clock.monotonic_s())
 
     async def hold(self) -> None:
         """Return when an attempt may begin; never, once the partition is another owner's."""
@@ -86,6 +88,8 @@ class Lease:
     def proved(self, started_s: float) -> None:
         """Say that an access which began at `started_s` has shown the stored state to be ours."""
         self._proved_s = max(self._proved_s, started_s)
+        if not self._is_over:
+            self.expires_s = self._proved_s + self.lasts_s
         self._asked_s = self.trouble = None
         self._is_renewed.set()
 
@@ -97,6 +101,7 @@ class Lease:
     def end(self) -> None:
         """No attempt begins any more."""
         self._is_over = True
+        self.expires_s = -inf
 
     def look(self, *, is_busy: bool) -> bool:
         """Tell whether to give the partition up; call it every second or so.

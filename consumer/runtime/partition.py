@@ -14,19 +14,11 @@ from functools import partial
 
 import structlog
 
-from consumer.core import stimuli
-from consumer.core.effects import (
-    Dispatch,
-    Effect,
-    Letter,
-    Pause,
-    PutDeadLetters,
-    Resume,
-    StoreCheckpoint,
-    WakeAt,
-)
+from consumer.core import effects, stimuli
+from consumer.core.effects import Effect, Letter, StoreCheckpoint
 from consumer.core.flights import Flight
 from consumer.core.pipeline import Pipeline
+from consumer.core.shares import Shares
 from consumer.core.stimuli import Result, Stimulus
 from consumer.errors import EventsLost, FenceLost, StoreUnavailable
 from consumer.events import RawBatch
@@ -84,6 +76,7 @@ class PartitionRunner:
         self._dead_letters = stores.dead_letters
         self._clock = clock
         self._lanes: list[Lanes] = []
+        self._shares = Shares()
         self._letters: deque[Letter] = deque()
         self._is_writing_letters = False
         self._store: StoreCheckpoint | None = None
@@ -109,7 +102,9 @@ class PartitionRunner:
         new_turn = partial(Turn, self.lease, self._clock, self.pipeline.epoch)
         async with asyncio.TaskGroup() as tasks:
             self._lanes = [
-                Lanes(index, processor, tasks, new_turn, self._settle, self._report, self._parking)
+                Lanes(
+                    index, processor, tasks, new_turn, self._settle, self._report, self._parking, self._shares
+                )
                 for index, processor in enumerate(self._processors)
             ]
             work = [
@@ -239,23 +234,24 @@ class PartitionRunner:
         self.turned_s = self._clock.monotonic_s()
         for effect in self.pipeline.handle(stimulus):
             self._carry_out(effect)
+        self._shares.forget()
         self._has_changed.set()
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Dispatch():
+            case effects.Dispatch():
                 self._lanes[effect.processor].put(effect.events, effect.tickets)
-            case PutDeadLetters():
+            case effects.PutDeadLetters():
                 self._letters.extend(effect.letters)
                 self._has_letters.set()
-            case StoreCheckpoint():
+            case effects.StoreCheckpoint():
                 self._store = effect
                 self._has_snapshot.set()
-            case Pause():
+            case effects.Pause():
                 self._inbox.pause()
-            case Resume():
+            case effects.Resume():
                 self._inbox.resume()
-            case WakeAt():
+            case effects.WakeAt():
                 self._wake_ms = effect.time_ms
                 self._is_woken.set()
 

@@ -11,7 +11,7 @@ from consumer.core import object_table, record_table
 from consumer.core.digests import digests_named
 from consumer.core.object_table import INCOMPARABLE, TWIN, UNKNOWN, Last, ObjectTable
 from consumer.core.order import compare
-from consumer.core.packed_token import BESIDE, PACKED_BYTES, pack, unpack
+from consumer.core.packed_token import BESIDE, PACKED_BYTES, code_of, pack, pack_value, unpack
 from consumer.events import ObjectId, OrderedBy, OrderToken
 
 near_64_bits = st.sampled_from([-(2**63) - 1, -(2**63), -1, 0, 1, 2**63 - 1, 2**63, 10**40])
@@ -36,6 +36,13 @@ def test_a_packed_token_comes_out_as_it_was_or_says_that_it_does_not_fit(token: 
 
     assert len(packed) == PACKED_BYTES
     assert unpack(packed) == (None if packed[1] == BESIDE else token)
+
+
+@given(tokens)
+def test_the_value_of_a_token_without_capitals_is_packed_as_the_token_is(token: OrderToken) -> None:
+    value = token.value.casefold() if isinstance(token.value, str) else token.value
+
+    assert pack_value(code_of(token.by), value) == pack(OrderToken(token.by, value))
 
 
 @pytest.mark.parametrize(

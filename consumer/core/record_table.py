@@ -83,7 +83,9 @@ class RecordTable:
 
     def get(self, key: bytes) -> bytes | None:
         """The record that begins with `key`, which may be its beginning only."""
-        number = self._number(key)
+        number = (key[0] | key[1] << 8 | key[2] << 16) & self._wide
+        if number >= self._count:
+            number &= self._narrow
         self._asked, self._asked_number = key, number
         mark = key[_MARK_AT]
         marks = self._marks[number]
@@ -108,19 +110,27 @@ class RecordTable:
             self.get(key)
         number = self._asked_number
         place: i64 = self._asked_place
-        bucket, marks = self._buckets[number], self._marks[number]
-        if place >= 0:
-            size: i64 = self._size
-            at = place * size
-            bucket = bucket[:at] + bucket[at + size :]
-            marks = marks[:place] + marks[place + 1 :]
-            self._length -= 1
-        self._append(number, bucket, marks, content, time_ms)
+        if place < 0:
+            self._append(number, content, time_ms)
+            return
+        size: i64 = self._size
+        at = place * size
+        bucket, marks, time = self._buckets[number], self._marks[number], time_bytes(time_ms)
+        before, behind = bucket[:at], bucket[at + size :]
+        newest = behind or before
+        self._asked = None
+        if newest and newest[-TIME_BYTES:] <= time:
+            self._buckets[number] = b"".join([before, behind, content, time])
+            self._marks[number] = marks[:place] + marks[place + 1 :] + marks[place : place + 1]
+        else:
+            self._insert(number, before + behind, content + time)
 
     def add(self, key: bytes, content: bytes, time_ms: int) -> None:
         """Add a record without a look whether there is one with its key; if so there are two now."""
-        number = self._number(key)
-        self._append(number, self._buckets[number], self._marks[number], content, time_ms)
+        number = (key[0] | key[1] << 8 | key[2] << 16) & self._wide
+        if number >= self._count:
+            number &= self._narrow
+        self._append(number, content, time_ms)
 
     def pop_oldest(self) -> bytes:
         """Forget the record with the lowest time, and give it. Raises `IndexError` if there is none."""
@@ -165,21 +175,12 @@ class RecordTable:
         self._narrow: i64 = self._wide >> 1
         """…and this one those that were there before it."""
 
-    def _number(self, key: bytes) -> int:
-        first: i64 = key[0]
-        second: i64 = key[1]
-        third: i64 = key[2]
-        number = (first | second << 8 | third << 16) & self._wide
-        if number >= self._count:
-            number &= self._narrow
-        return number
-
-    def _append(self, number: int, bucket: bytes, marks: bytes, content: bytes, time_ms: int) -> None:
-        """Put a record into a bucket, which nearly always means at its end."""
-        time = time_bytes(time_ms)
+    def _append(self, number: int, content: bytes, time_ms: int) -> None:
+        """Put a record that was not there into a bucket, nearly always behind the others."""
+        bucket, time = self._buckets[number], time_bytes(time_ms)
         if bucket and bucket[-TIME_BYTES:] <= time:
             self._buckets[number] = bucket + (content + time)
-            self._marks[number] = marks + content[_MARK_AT : _MARK_AT + 1]
+            self._marks[number] = self._marks[number] + content[_MARK_AT : _MARK_AT + 1]
         else:
             self._insert(number, bucket, content + time)
         self._asked = None

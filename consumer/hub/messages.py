@@ -8,7 +8,7 @@ only needs a frame head in front of it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from consumer.hub.codec import CodecError, Described, Symbol, Timestamp, ULong, decode, encode, skip
@@ -158,10 +158,16 @@ def outgoing(event: Incoming, sequence_number: int, offset: str, enqueued_time_m
 
 def compose(body: bytes, properties: Mapping[str, Any] | None, partition_key: str | None) -> Incoming:
     """An event of the hub's own making."""
-    content = b""
-    if properties:
-        content = b"\x00\x53\x74" + encode(dict(properties))
-    return Incoming(partition_key, b"", 0, content + b"\x00\x53\x75" + encode(body))
+    return compose_all([body], properties, partition_key)[0]
+
+
+def compose_all(
+    bodies: Iterable[bytes], properties: Mapping[str, Any] | None, partition_key: str | None
+) -> list[Incoming]:
+    """Events of the hub's own making that differ in nothing but their bodies."""
+    before = b"\x00\x53\x74" + encode(dict(properties)) if properties else b""
+    before += b"\x00\x53\x75"
+    return [Incoming(partition_key, b"", 0, before + encode(body)) for body in bodies]
 
 
 def read_content(message: bytes) -> Content:

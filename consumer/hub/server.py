@@ -18,7 +18,7 @@ from consumer.hub.connection import Connection
 from consumer.hub.entity import EventHub, Placed
 from consumer.hub.faults import Faults
 from consumer.hub.log import PartitionLog, StoredEvent
-from consumer.hub.messages import compose, read_content
+from consumer.hub.messages import compose_all, read_content
 from consumer.hub.namespace import Namespace
 from consumer.hub.settings import HubSettings, LocalHubSettings
 from consumer.hub.storage import Storage
@@ -160,8 +160,7 @@ class LocalHub:
         entity = self._entity(hub)
         if partition is not None:
             self._log_of(hub, partition)
-        events = [compose(body, properties, partition_key) for body in bodies]
-        return entity.append(events, partition, enqueued_time_ms)
+        return entity.append(compose_all(bodies, properties, partition_key), partition, enqueued_time_ms)
 
     def trim(self, hub: str, partition: str, before: int) -> None:
         """Forget the events of a partition below the sequence number `before`, as retention does."""

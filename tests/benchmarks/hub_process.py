@@ -27,8 +27,9 @@ _LATER_MS = 600_000
 """Behind the last event comes one that is not for us, so late that nothing is held any longer."""
 _SETTLE_S = 2.0
 """Between the moment at which a client reads and the first event."""
-_TURN_S = 0.002
-"""Of sending at a rate: in a turn goes what is due."""
+_TURN_S = 0.001
+"""Of sending at a rate: in a turn goes what is due, as one sending for each partition. The shortest that the
+loop can wait; what is due in a longer one waits for itself, which then counts as latency."""
 
 
 class HubOptions(NamedTuple):
@@ -90,9 +91,13 @@ async def _send(hub: LocalHub, log: Log, options: HubOptions) -> None:
     began_s, sent = time.monotonic(), 0
     while sent < len(bodies):
         due = min(len(bodies), int((time.monotonic() - began_s) * options.rate) + 1)
+        turn: dict[int, list[bytes]] = {}
         for partition, body in bodies[sent:due]:
             stamped = body.replace(b'"data":{', b'"data":{"sentAtNs":%d,' % time.monotonic_ns(), 1)
-            hub.publish(HUB, stamped, partition=str(partition), partition_key="k", properties=_PROPERTIES)
+            turn.setdefault(partition, []).append(stamped)
+        for partition, stamped_bodies in turn.items():
+            place = {"partition": str(partition), "partition_key": "k"}
+            hub.publish(HUB, *stamped_bodies, properties=_PROPERTIES, **place)
         sent = due
         await asyncio.sleep(_TURN_S)
     took_s = time.monotonic() - began_s

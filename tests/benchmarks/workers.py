@@ -15,13 +15,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.goals import Figure
 from benchmarks.noting import FOLDER, PROGRESS
 from benchmarks.over_the_hub import Hub, hub
-from benchmarks.rounds import TESTS, WrongResult, python_for
+from benchmarks.rounds import TESTS, WrongResult, check, python_for, run
 from benchmarks.work import BATCH, PROCESSORS, QUEUE_EVENTS, Log, digest_of
 
 _SHARED_WITHIN_S = 10.0
@@ -51,6 +52,21 @@ def scaling(log_file: Path, log: Log, rounds: int) -> Iterator[Figure]:
     for name, measured in (("one-worker", rates[1]), ("two-workers", rates[2])):
         yield Figure(f"{name}-throughput", statistics.median(measured), "events/s")
     yield Figure("workers-hub-cpu-per-event", statistics.median(hub_us), "us", "of the hub's own process")
+    control = statistics.median(_control(log_file, log) for _ in range(rounds))
+    yield Figure("two-hand-loops-vs-one", control, "x", "what this machine gives two processes")
+
+
+def _control(log_file: Path, log: Log) -> float:
+    """Throughput of two hand-written loops at once against one: no product, and no hub beside them."""
+
+    def rate(_: int) -> float:
+        result = run("hand", log_file)
+        check("hand", result, log)
+        return result.events / result.wall_s
+
+    alone = rate(0)
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(rate, range(2))) / alone
 
 
 def _run(log_file: Path, log: Log, workers: int) -> tuple[float, float]:

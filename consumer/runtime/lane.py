@@ -49,7 +49,8 @@ class Lane:
     async def filled(self) -> None:
         """Return when something waits."""
         while not self.events:
-            self.sleeper = asyncio.get_running_loop().create_future()
+            assert self.task is not None
+            self.sleeper = self.task.get_loop().create_future()
             await self.sleeper
 
     def wake(self) -> bool:

@@ -32,6 +32,7 @@ from consumer.runtime.parking import ParkingWatch
 from consumer.runtime.partition_parts import PartitionReading, PartitionStores
 from consumer.runtime.partition_status import outcomes_of, status_of
 from consumer.runtime.settlements import Settlements
+from consumer.runtime.wake_timer import WakeTimer
 from consumer.status import PartitionStatus
 
 _log = structlog.get_logger("inturn.partition")
@@ -83,12 +84,11 @@ class PartitionRunner:
         self._settlements = Settlements()
         holds = stores.dead_letters.holds
         self._parking = ParkingWatch(pipeline.parked, holds, self._feed, clock, partition)
-        self._wake_ms: int | None = None
+        self._timer = WakeTimer(clock)
         self._looked_s = clock.monotonic_s()
         self._inbox = Inbox()
         self._has_letters = asyncio.Event()
         self._has_snapshot = asyncio.Event()
-        self._is_woken = asyncio.Event()
         self._has_changed = asyncio.Event()
         self.is_closing = False
         self._is_hurried = False
@@ -252,8 +252,7 @@ class PartitionRunner:
             case effects.Resume():
                 self._inbox.resume()
             case effects.WakeAt():
-                self._wake_ms = effect.time_ms
-                self._is_woken.set()
+                self._timer.set(effect.time_ms)
 
     def _report(self, processor: int, handled: list[Flight], emitted: Sequence[stimuli.Emitted]) -> None:
         if not self._stop.is_set():
@@ -282,19 +281,9 @@ class PartitionRunner:
 
     async def _keep_time(self) -> None:
         while True:
-            now_ms = self._clock.now_ms()
             tick_s = _PROOF_TICK_S if self._idleness.waits_for_proof else _TICK_S
-            wait_s = tick_s if self._wake_ms is None else min((self._wake_ms - now_ms) / 1_000, tick_s)
-            if wait_s > 0:
-                try:
-                    async with asyncio.timeout(wait_s):
-                        await self._is_woken.wait()
-                except TimeoutError:
-                    pass
-                self._is_woken.clear()
-                now_ms = self._clock.now_ms()
-            if self._wake_ms is not None and self._wake_ms <= now_ms:
-                self._wake_ms = None
+            wait_s = await self._timer.sleep(tick_s)
+            now_ms = self._clock.now_ms()
             self._look_after(self._clock.monotonic_s())
             self._feed(stimuli.Ticked(now_ms, self._idleness.is_proved(self.newest, now_ms, wait_s)))
             await asyncio.sleep(0)

@@ -52,8 +52,9 @@ class Worker:
 
     cancelled = 0
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         self.cancelled += 1
+        return True
 
     def uncancel(self) -> int:
         self.cancelled -= 1

@@ -147,6 +147,7 @@ def _from_memory(log: Log, settings: Settings, course: Course) -> Run:
         origin = Origin("memory", "events", "$Default", "the memory")
         async with compose(settings, reading=(source, origin)) as application:
             saved = _counted(application)
+            course.begin()  # again: what was imported and opened is left out
             await application.run()
             course.end()
             status = application.engine.status()

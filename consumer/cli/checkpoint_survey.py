@@ -96,7 +96,7 @@ def read(snapshot: bytes | None) -> tuple[Reading, Snapshot | None]:
         watermark_ms=state.watermark_ms,
         objects=len(state.objects),
         identities=len(state.identities),
-        resolved_above=sum(len(done) for above, done in state.done_above.items() if above > number),
+        resolved_above=sum(len(done) for above, done in state.resolved_above().items() if above > number),
         unresolved_above=sum(len(positions) for _, _, positions in state.released),
     )
     return reading, state

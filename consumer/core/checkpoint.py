@@ -3,17 +3,25 @@
 Events are resolved out of order, but a checkpoint is one number, and it promises that everything up to it
 is done. So each message has a slot, in the order of arrival, and the checkpoint rises only as far as the
 oldest slot with something unfinished in it.
+
+One processor that hangs keeps it back while all others go on. So of messages in a row that are done, only the
+last is kept: else each snapshot would take longer than the one before, and the garbage collector as well.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from consumer.events import Checkpoint
+
+Row: TypeAlias = tuple[int, int]
+"""Messages without a gap between them: the first sequence number, and how many they are."""
 
 
 class Slot:
     """One message: how many of its events are unfinished, and which are done."""
 
-    __slots__ = ("behind", "done", "is_noted", "offset", "sequence_number", "unfinished", "watermark_ms")
+    __slots__ = ("behind", "done", "offset", "row", "sequence_number", "unfinished", "watermark_ms")
 
     def __init__(self, sequence_number: int, offset: str, unfinished: int, watermark_ms: int) -> None:
         self.sequence_number = sequence_number
@@ -22,8 +30,8 @@ class Slot:
         self.watermark_ms = watermark_ms
         self.done = 0
         """A bit for each element that is resolved."""
-        self.is_noted = False
-        """Whether the tracker has noted what is done of it."""
+        self.row = 1
+        """How many messages it stands for: itself and those right before it, all done, of one event each."""
         self.behind: Slot | None = None
         """The message that came next, if this one is above the checkpoint."""
 
@@ -43,8 +51,6 @@ class CheckpointTracker:
         self._oldest: Slot | None = None
         self._newest: Slot | None = None
         self._length = 0
-        self._done: dict[int, int] = {}
-        """Above the checkpoint, by sequence number: a bit for each element that is resolved."""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -68,8 +74,6 @@ class CheckpointTracker:
                 self._advance(slot)
             return slot
         newest.behind = slot
-        if not events:
-            self._note(slot)
         return slot
 
     def resolve(self, slot: Slot, index: int) -> None:
@@ -81,19 +85,11 @@ class CheckpointTracker:
         slot.done |= bit
         if slot.unfinished == 0 and slot is self._oldest:
             self._advance(slot)
-        else:
-            self._note(slot)
-
-    def _note(self, slot: Slot) -> None:
-        slot.is_noted = True
-        self._done[slot.sequence_number] = slot.done
 
     def _advance(self, slot: Slot) -> None:
         """Move the checkpoint to the oldest message, which is finished, or as far behind it as all are."""
         while True:
-            self._length -= 1
-            if slot.is_noted:
-                del self._done[slot.sequence_number]
+            self._length -= slot.row
             behind = slot.behind
             if behind is None or behind.unfinished:
                 break
@@ -107,13 +103,39 @@ class CheckpointTracker:
         self._offset = slot.offset
         self.watermark_ms = slot.watermark_ms
 
-    def done_above(self) -> dict[int, list[int]]:
-        """What is resolved above the checkpoint: sequence number to sorted indexes, empty messages too."""
-        return {number: _ONLY if done == 1 else _indexes(done) for number, done in self._done.items()}
+    def done_above(self) -> tuple[list[Row], dict[int, list[int]]]:
+        """What is resolved above the checkpoint.
+
+        Messages of one event that is done, in rows; and of all others that are done in part or are empty, by
+        sequence number, the sorted indexes of what is done.
+        """
+        rows: list[Row] = []
+        others: dict[int, list[int]] = {}
+        before = slot = self._oldest
+        while slot is not None:
+            behind = slot.behind
+            if _is_one(slot):
+                if behind is not None and _is_one(behind) and _follows(behind, slot):
+                    assert before is not None
+                    before.behind = behind
+                    behind.row += slot.row
+                    slot = behind
+                    continue
+                rows.append((slot.sequence_number + 1 - slot.row, slot.row))
+            elif slot.done or not slot.unfinished:
+                others[slot.sequence_number] = _indexes(slot.done)
+            before, slot = slot, behind
+        return rows, others
 
 
-_ONLY = [0]
-"""Most messages hold one event, and a snapshot is taken between two events: it must not take long."""
+def _is_one(slot: Slot) -> bool:
+    """Whether a message had one event, and that is done."""
+    return slot.done == 1 and not slot.unfinished
+
+
+def _follows(slot: Slot, before: Slot) -> bool:
+    """Whether no sequence number is missing between two."""
+    return slot.sequence_number - slot.row == before.sequence_number
 
 
 def _indexes(done: int) -> list[int]:

@@ -79,7 +79,7 @@ class Pipeline:
         self._now_ms = 0
         self._is_revoked = False
         self._wake_ms: int | None = None
-        self._done_above = dict(snapshot.done_above)
+        self._done_above = snapshot.resolved_above()
         self._acks = Acks([plan.name for plan in processors], snapshot.acks)
         self._released = ReleaseOrder(restore_released(snapshot))
         giving = self.sieve, self._outbox, self._flights

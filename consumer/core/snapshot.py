@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from consumer.core import deduplicator, object_table
+from consumer.core.checkpoint import Row
 from consumer.core.digests import XXH3, digests_named
 from consumer.core.object_table import Beside, ObjectsImage
 from consumer.core.sections import Section, format_of, frame, unframe
@@ -39,6 +40,7 @@ __all__ = [
 FORMAT = 4
 _HEAD, _OBJECTS, _IDENTITIES = 1, 2, 3
 """Kinds of sections."""
+_ONLY = [0]
 
 
 class Progress(NamedTuple):
@@ -119,7 +121,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """As it was at the checkpoint, from which the log is read again: not as it is now."""
     config_hash: str
     done_above: dict[int, list[int]]
-    """Above the checkpoint: what is resolved."""
+    """Above the checkpoint: what is resolved, but for what is in `done_rows`."""
     released: list[tuple[int, str, list[tuple[int, int]]]]
     """Events that were released and are not resolved: topic and path of the object, positions in order."""
     acks: list[Progress]
@@ -135,6 +137,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     rules: list[KeptRule] = []
     folded_to: int = -1
     """The sequence number up to which the rules have seen the log; the checkpoint may be before it."""
+    done_rows: list[Row] = []
+    """Above the checkpoint: messages of one event that are resolved."""
+
+    def resolved_above(self) -> dict[int, list[int]]:
+        """All that is resolved above the checkpoint: by sequence number, the indexes in the message."""
+        rows = {number: _ONLY for first, count in self.done_rows for number in range(first, first + count)}
+        return {**rows, **self.done_above}
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -159,6 +168,7 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     internal: list[KeptEvent] = []
     rules: list[KeptRule] = []
     folded_to: int = -1
+    done_rows: list[Row] = []
 
 
 _HEADS = msgspec.msgpack.Decoder(_Head)

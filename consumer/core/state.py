@@ -35,13 +35,15 @@ def dump_state(
     # What an earlier owner stored of messages that have left the hub since is of no use any more.
     checkpoint = tracker.checkpoint
     waiting = {number: done for number, done in done_above.items() if number > checkpoint.sequence_number}
+    rows, others = tracker.done_above()
     return Snapshot(
         epoch=epoch,
         owner=policy.owner,
         checkpoint=checkpoint,
         watermark_ms=tracker.watermark_ms,
         config_hash=policy.config_hash,
-        done_above={**waiting, **tracker.done_above()},
+        done_above={**waiting, **others},
+        done_rows=rows,
         released=orders,
         acks=[ack for ack in acks if ack[0] > checkpoint.sequence_number],
         topics=list(topics),
@@ -81,12 +83,17 @@ class Acks:
     def dump(self, flights: Iterable[Flight]) -> list[Progress]:
         """The same for a snapshot: what has not been read again yet, and what is in flight now."""
         progresses = list(self._stored.values())
+        names_of: dict[int, list[str]] = {}
         for flight in flights:
-            is_untouched = flight.pending == flight.routed and not flight.handled
-            if is_untouched and not flight.is_stale and not flight.has_letter:
-                continue
             done = flight.routed & ~flight.pending
-            names = [*[self._processors[index] for index in bits(done)], *flight.done_before]
+            if not (done or flight.handled or flight.is_stale or flight.has_letter):
+                continue
+            names = names_of.get(done)
+            if names is None:  # most events have been through the same processors
+                names = names_of[done] = [self._processors[index] for index in bits(done)]
+            if flight.done_before:
+                names = [*names, *flight.done_before]
             dead = flight.dead if flight.has_letter else None
-            progresses.append(Progress(*flight.position, names, flight.handled, flight.is_stale, dead))
+            place = flight.sequence_number, flight.index
+            progresses.append(Progress(*place, names, flight.handled, flight.is_stale, dead))
         return progresses

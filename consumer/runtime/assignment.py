@@ -217,7 +217,8 @@ def _moved_forward(snapshot: Snapshot, checkpoint: Checkpoint) -> Snapshot:
     return msgspec.structs.replace(
         snapshot,
         checkpoint=checkpoint,
-        done_above={above: done for above, done in snapshot.done_above.items() if above > number},
+        done_above={above: done for above, done in snapshot.resolved_above().items() if above > number},
+        done_rows=[],
         released=[entry for entry in released if entry[2]],
         acks=[ack for ack in snapshot.acks if ack.sequence_number > number],
     )

@@ -183,13 +183,14 @@ async def test_a_checkpoint_moved_forward_keeps_what_lies_above_it(open_store):
     owned = msgspec.structs.replace(
         state(5, epoch=3),
         topics=["t"],
-        done_above={6: [0], 9: [0]},
+        done_above={6: [0], 9: [0, 1]},
+        done_rows=[(5, 1), (7, 2), (11, 1)],
         released=[(0, "m", [(6, 0), (8, 0), (10, 0)]), (0, "n", [(7, 0)])],
     )
     await put(store, 7, encode(owned))
     snapshot = (await take(store)).snapshot
     assert (snapshot.checkpoint, snapshot.epoch) == (at(7), 4)
-    assert snapshot.done_above == {9: [0]}
+    assert snapshot.resolved_above() == {8: [0], 9: [0, 1], 11: [0]}
     assert list(snapshot.released) == [(0, "m", [(8, 0), (10, 0)])]
 
 

@@ -119,7 +119,7 @@ def test_at_the_end_the_checkpoint_is_the_last_message_and_nothing_is_left(
     assert not world.pipeline.has_work
     assert not world.is_paused
     left = world.pipeline.snapshot()
-    assert (left.done_above, left.released, left.acks) == ({}, [], [])
+    assert (left.resolved_above(), left.released, left.acks) == ({}, [], [])
     assert decode(encode(left)) == left
 
 

@@ -130,7 +130,7 @@ class World:
         self.pipeline = Pipeline(policy, plans(self.settings.queue_max), admission, Catalogue(), snapshot)
         self.read_to = self.started_at = snapshot.checkpoint.sequence_number
         self.started_with = {
-            (number, index) for number, indexes in snapshot.done_above.items() for index in indexes
+            (number, index) for number, indexes in snapshot.resolved_above().items() for index in indexes
         }
         """What was done above the checkpoint."""
         self.newest = -1

@@ -242,7 +242,7 @@ class Audit:
             self._must_be_resolved(partition, spots[reached], "the checkpoint passes it")
             reached += 1
         self._verified_to[partition] = reached
-        for number, indexes in snapshot.done_above.items():
+        for number, indexes in snapshot.resolved_above().items():
             for index in indexes:
                 self._must_be_resolved(partition, (number, index), "it is stored as done")
 
@@ -379,7 +379,9 @@ def _label(outcome: Outcome, reason: Reason | None) -> str:
 
 def _is_resolved(snapshot: Snapshot, spot: Spot) -> bool:
     number, index = spot
-    return number <= snapshot.checkpoint.sequence_number or index in snapshot.done_above.get(number, ())
+    if number <= snapshot.checkpoint.sequence_number or index in snapshot.done_above.get(number, ()):
+        return True
+    return index == 0 and any(first <= number < first + count for first, count in snapshot.done_rows)
 
 
 def is_done(snapshot: Snapshot, processor: str, spot: Spot) -> bool:

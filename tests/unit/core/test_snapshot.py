@@ -132,6 +132,7 @@ snapshots = st.builds(
     watermark_ms=st.one_of(st.none(), numbers),
     config_hash=st.text(max_size=9),
     done_above=st.dictionaries(numbers, st.lists(st.integers(0, 4_999), max_size=3), max_size=3),
+    done_rows=st.lists(st.tuples(numbers, st.integers(1, 2**20)), max_size=3),
     released=st.lists(
         st.tuples(st.integers(0, 9), st.text(max_size=9), st.lists(positions, max_size=3)), max_size=3
     ),
@@ -163,6 +164,12 @@ snapshots = st.builds(
 @given(snapshots)
 def test_what_is_written_can_be_read(snapshot: Snapshot) -> None:
     assert decode(encode(snapshot)) == snapshot
+
+
+def test_messages_that_are_done_in_a_row_are_told_with_the_others() -> None:
+    read = decode(encode(msgspec.structs.replace(SAMPLE, done_rows=[(1_046, 2), (9_000, 1)])))
+
+    assert read.resolved_above() == {1_042: [0, 2], 1_044: [], 1_046: [0], 1_047: [0], 9_000: [0]}
 
 
 def test_what_does_not_fit_into_a_record_is_stored_beside_it() -> None:

@@ -25,8 +25,8 @@ _RAW, _DEFLATED = 0, 1
 _SIZE_MAX = 1_024 * 1_048_576
 """Bytes after inflating: above any state within the caps, below what would fell the process."""
 _SAMPLE = 16_384
-"""Bytes by which it is judged whether deflating pays: four times as many say the same to a hundredth, and take
-a millisecond and a half more from the core that the events of the partition wait for."""
+"""Bytes by which it is judged whether deflating pays. Four times as many say the same to a hundredth, and
+take a millisecond and a half more from the core that the events of the partition wait for."""
 _PAYS = 0.9
 
 

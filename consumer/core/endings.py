@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from consumer.core.checkpoint import CheckpointTracker
 from consumer.core.deduplicator import Deduplicator
 from consumer.core.flights import Flight, FlightTable
 from consumer.core.internal_events import InternalEvents
-from consumer.core.policy import Counts
+from consumer.core.policy import DUPLICATE, HANDLED, Counts
 from consumer.core.release_order import ReleaseOrder
 from consumer.core.storing import Storing
 from consumer.events import Outcome, Reason
-
-_HANDLED: Final = Outcome.HANDLED
-_DUPLICATE: Final = Outcome.DUPLICATE
-"""A member of an enumeration is slow to look up for each event."""
 
 
 class Endings:
@@ -46,13 +40,13 @@ class Endings:
             self._deduplicator.remember(flight.print, flight.enqueued_time_ms)
         self._released.resolve(flight)
         if flight.dead is None and flight.handled:
-            self.end(flight, _HANDLED, None)
+            self.end(flight, HANDLED, None)
         else:
             outcome, reason = flight.outcome()
             self.end(flight, outcome, reason)
         if flight.followers is not None:
             for follower in flight.followers:
-                self.end(follower, _DUPLICATE, None)
+                self.end(follower, DUPLICATE, None)
 
     def end(self, flight: Flight, outcome: Outcome, reason: Reason | None) -> None:
         """Count an outcome; the checkpoint may pass the event."""

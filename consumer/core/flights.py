@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -15,6 +16,8 @@ from consumer.core.checkpoint import Slot
 from consumer.core.decode import Rejection
 from consumer.core.sequencer import Held
 from consumer.events import Event, ObjectId, OrderToken, Outcome, Reason
+
+_set: Final = force_setattr
 
 
 class Delivery(StrEnum):
@@ -162,9 +165,9 @@ class Flight(Held):
         if self.on_arrival:  # somebody has it already, and what they have does not change
             self.event = event = msgspec.structs.replace(event, stale=is_late, is_latest=False)
             return event
-        force_setattr(event, "is_latest", False)  # noqa: FBT003 - a value
+        _set(event, "is_latest", False)  # noqa: FBT003 - a value
         if is_late:
-            force_setattr(event, "stale", True)  # noqa: FBT003 - a value
+            _set(event, "stale", True)  # noqa: FBT003 - a value
         return event
 
     @property

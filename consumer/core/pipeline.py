@@ -33,7 +33,7 @@ from consumer.core.flights import Flight, FlightTable, ProcessorPlan, Router, bi
 from consumer.core.internal_events import InternalEvents
 from consumer.core.outbox import Outbox
 from consumer.core.parking import ParkedObjects
-from consumer.core.policy import Counts, PipelinePolicy
+from consumer.core.policy import DUPLICATE, IGNORED, Counts, PipelinePolicy
 from consumer.core.release_order import ReleaseOrder
 from consumer.core.resolution import Resolution
 from consumer.core.sequencer import Sequencer
@@ -41,7 +41,7 @@ from consumer.core.snapshot import Snapshot
 from consumer.core.state import Acks, dump_state, restore_released
 from consumer.core.storing import Storing
 from consumer.core.watermark import Watermark
-from consumer.events import Event, Outcome, RawBatch, Reason
+from consumer.events import Event, RawBatch, Reason
 
 
 class Pipeline:
@@ -225,7 +225,7 @@ class Pipeline:
             if acked or flight.handled:
                 self._endings.complete(flight)
             else:
-                self._endings.end(flight, Outcome.IGNORED, Reason.FILTER if wanted else Reason.TYPE)
+                self._endings.end(flight, IGNORED, Reason.FILTER if wanted else Reason.TYPE)
             return
         counts.ordered_by_code[flight.packed[0]] += 1
         self._flights.add(flight)
@@ -243,8 +243,8 @@ class Pipeline:
             self._resolution.reject(flight, rejection, rejection.reason, rejection.error)
             return
         assert verdict is not None
-        if verdict.outcome is Outcome.IGNORED:
-            self._endings.end(flight, Outcome.IGNORED, verdict.reason)
+        if verdict.outcome is IGNORED:
+            self._endings.end(flight, IGNORED, verdict.reason)
         else:
             self._resolution.reject(flight, event, verdict.reason, verdict.error)
 
@@ -253,7 +253,7 @@ class Pipeline:
         known = self.deduplicator.recognise(flight.identity, flight.print)
         if known:
             self._leave_order(flight)
-            self._endings.end(flight, Outcome.DUPLICATE, None)
+            self._endings.end(flight, DUPLICATE, None)
             return False
         twin = self._flights.twin(flight.identity)
         if twin is None:

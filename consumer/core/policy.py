@@ -11,9 +11,10 @@ from consumer.core.packed_token import KINDS
 from consumer.core.sequencer import SequencerLimits
 from consumer.events import Outcome, Reason
 
-_HANDLED: Final = Outcome.HANDLED
-_DUPLICATE: Final = Outcome.DUPLICATE
-"""A member of an enumeration is slow to look up for each event."""
+# A member of an enumeration is slow to look up for each event.
+HANDLED: Final = Outcome.HANDLED
+DUPLICATE: Final = Outcome.DUPLICATE
+IGNORED: Final = Outcome.IGNORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,9 @@ class Counts:
 
     def note(self, outcome: Outcome, reason: Reason | None) -> None:
         """Count an event that has ended."""
-        if outcome is _HANDLED:
+        if outcome is HANDLED:
             self.handled += 1
-        elif outcome is _DUPLICATE:
+        elif outcome is DUPLICATE:
             self.duplicates += 1
         else:
             self.other_outcomes[outcome, reason] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -296,3 +297,18 @@ def test_what_is_held_is_never_stale(limits: SequencerLimits, items: list[Item],
         assert sequencer.held_bytes == sum(one.size for one in held.values())
         for one in held.values():
             assert not sequencer.is_stale(one)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("limits", [{}, {"held_max": 90}, {"held_bytes_max": 80}, {"span_max": 70}])
+def test_a_long_log_of_which_much_is_held_goes_as_the_model_says(seed: int, limits: dict[str, int]) -> None:
+    rng, items, now = Random(seed), [], 0
+    for number in range(1_000):
+        now += rng.choice((0, 0, 1, 2, 3) if number % 400 else (1_000,))  # sometimes all that is held is due
+        value = now + rng.randint(-40, 40) if rng.random() < 0.9 else f"{rng.randint(0, 9)}"
+        items.append(Item(number, now, f"{rng.randint(0, 30)}", value, rng.choice("tu")))
+    limited = SequencerLimits(150, **limits)
+    released, sequencer = run(limited, items)
+
+    assert released == model(limited, items)
+    assert sequencer.released_early > 0 or not limits

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import statistics
 import sys
 import time
 from collections import Counter, defaultdict
@@ -23,6 +24,7 @@ from consumer.samples.trace import TOPICS
 from harness.processes import ROOT
 from harness.resource_manager import SECRET_HEADER
 from harness.resource_manager_factory import FACTORY
+from harness.side_by_side import Progress
 from harness.team import HUB, PIPELINE, SECOND_HUB, WINDOW_S, WORKSPACE, Judged, Team, judge, keys_due
 
 ML = "Microsoft.MachineLearningServices."
@@ -194,16 +196,11 @@ class Run:
     told: Counter[str] = field(default_factory=Counter)
     """Internal events, by type."""
     told_twice: int = 0
-    took_s: dict[str, float] = field(default_factory=dict)
-    """By processor, from the first effect of any to the last one of its own."""
+    neighbours: Progress = field(default_factory=Progress)
+    """Of those that do not send mails; each of them counts alike."""
     cpu_s: float = 0.0
     """Of the worker."""
     log: str = ""
-
-    @property
-    def neighbours_s(self) -> float:
-        """How long those took that do not send mails."""
-        return max(took_s for name, took_s in self.took_s.items() if name != "alert")
 
 
 async def live(
@@ -212,12 +209,19 @@ async def live(
     archived: Callable[[], Awaitable[list[str]]],
     *,
     mail_is_down: bool = False,
+    together: asyncio.Barrier | None = None,
 ) -> Run:
-    """Let a worker do all that is in the hub; `mail_is_down`: until the others have half of it."""
+    """Let a worker do all that is in the hub.
+
+    `mail_is_down`: until the others have half of it. `together`: where those wait for each other that are to
+    begin at once.
+    """
     due = keys_due(team, team.truth(), WANTS)
     run = Run({name: len(each.all) for name, each in due.items()})
     if mail_is_down:
         await team.mail.stop()
+    if together is not None:
+        await together.wait()
     async with working(team, configuration(team, archive), run):
         await _until_all_came(team, run, mail_is_down=mail_is_down)
     came = {
@@ -235,30 +239,35 @@ async def live(
 
 
 async def _until_all_came(team: Team, run: Run, *, mail_is_down: bool) -> None:
-    counts: dict[str, Callable[[], int]] = {
-        "alert": lambda: len(team.mailed()),
-        "models": lambda: len(team.posted("/models")),
-        "function": lambda: len(team.posted("/api/runs")),
-        "forward": team.forwarded_count,
-        "deploy": lambda: len(team.azure.deeds("deployment")),
-        "told": lambda: len(team.posted("/told")),
-    }
     # Whatever is done at Azure, or held back, is told.
     wanted = {**run.due, "told": run.due["deploy"] + run.due["retrain"]}
-    others = sum(wanted[name] for name in counts if name != "alert")
-    began_s = 0.0
+    del wanted["archive"], wanted["retrain"]  # neither can be seen from outside at a glance
+    others = wanted.keys() - {"alert"}
     give_up_s = time.monotonic() + PATIENCE_S
-    while len(run.took_s) < len(counts):
+    came: Mapping[str, int] = {}
+    while any(came.get(name, 0) < count for name, count in wanted.items()):
         await asyncio.sleep(_LOOK_EVERY_S)
-        came = {name: count() for name, count in counts.items()}
-        assert time.monotonic() < give_up_s, f"wanted {wanted}, and there came {came}"
-        began_s = began_s or (time.monotonic() if any(came.values()) else 0.0)
-        if mail_is_down and sum(came.values()) - came["alert"] >= others / 2:
+        came = _came(team)
+        now_s = time.monotonic()
+        assert now_s < give_up_s, f"wanted {wanted}, and there came {came}"
+        shares = [min(1.0, came[name] / wanted[name]) if wanted[name] else 1.0 for name in others]
+        run.neighbours.note(now_s, statistics.fmean(shares))
+        if mail_is_down and 2 * sum(came[name] for name in others) >= sum(wanted[name] for name in others):
             await team.mail.start()
             mail_is_down = False
-        for name, count in came.items():
-            if count >= wanted[name]:
-                run.took_s.setdefault(name, time.monotonic() - began_s)
+
+
+def _came(team: Team) -> dict[str, int]:
+    """By processor, how many effects there are: what can be counted at once."""
+    posts = Counter(request.path for request in team.https.requests)
+    return {
+        "alert": len(team.mailed()),
+        "models": posts["/models"],
+        "function": posts["/api/runs"],
+        "forward": team.forwarded_count(),
+        "deploy": len(team.azure.deeds("deployment")),
+        "told": posts["/told"],
+    }
 
 
 def _deployed(team: Team) -> dict[str, list[int]]:

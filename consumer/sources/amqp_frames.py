@@ -128,7 +128,7 @@ class FrameParser:
             if self._stands_still():
                 return at
 
-    def _repeat(self, data: bytes, at: int, end: int) -> int:
+    def _repeat(self, data: bytes, at: int, end: int) -> int:  # noqa: C901 - see below
         """Take the frames that look like one before; gives where there is another kind of frame.
 
         This is where the time goes, so it is in one piece, and all is of a type that compiled code knows.
@@ -162,13 +162,15 @@ class FrameParser:
                     key_at += data[key_at - 1]
                 if key_at != here:
                     break
-                behind = here + len(before)
-                if not before or behind > stop or data[here:behind] != before:
+                body_at, behind = 0, here + len(before)
+                if before and behind <= stop and data[here:behind] == before:
+                    body_at = _body_at(data, behind, stop)
+                if not body_at:
                     properties, behind = _properties(data, here, stop)
                     before = data[here:behind]
-                body_at = _body_at(data, behind, stop)
-                if not body_at:
-                    break
+                    body_at = _body_at(data, behind, stop)
+                    if not body_at:
+                        break
                 offsets.append(offset.decode("utf-8"))
                 bodies.append(data[body_at:stop])
                 numbers.append(number)

@@ -114,28 +114,20 @@ class CheckpointTracker:
         before = slot = self._oldest
         while slot is not None:
             behind = slot.behind
-            if _is_one(slot):
-                if behind is not None and _is_one(behind) and _follows(behind, slot):
-                    assert before is not None
-                    before.behind = behind
+            if slot.done == 1 and not slot.unfinished:
+                while behind is not None and behind.done == 1 and not behind.unfinished:
+                    if behind.sequence_number - behind.row != slot.sequence_number:
+                        break
                     behind.row += slot.row
-                    slot = behind
-                    continue
+                    slot.behind = None
+                    slot, behind = behind, behind.behind
+                assert before is not None, "the oldest one is not done"
+                before.behind = slot
                 rows.append((slot.sequence_number + 1 - slot.row, slot.row))
             elif slot.done or not slot.unfinished:
                 others[slot.sequence_number] = _indexes(slot.done)
             before, slot = slot, behind
         return rows, others
-
-
-def _is_one(slot: Slot) -> bool:
-    """Whether a message had one event, and that is done."""
-    return slot.done == 1 and not slot.unfinished
-
-
-def _follows(slot: Slot, before: Slot) -> bool:
-    """Whether no sequence number is missing between two."""
-    return slot.sequence_number - slot.row == before.sequence_number
 
 
 def _indexes(done: int) -> list[int]:

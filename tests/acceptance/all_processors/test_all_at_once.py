@@ -92,16 +92,20 @@ async def test_a_mail_server_that_is_away_for_half_of_the_time_costs_nobody_else
 ):
     pairs, events = effort.pick(short=(1, 2_000), full=(3, 50_000), deep=(9, 50_000))
     losses: list[float] = []
+    work: list[float] = []
     wrong: list[str] = []
     for pair in range(pairs):
         together = asyncio.Barrier(2)
         async with asyncio.TaskGroup() as tasks:
-            calm = tasks.create_task(lives(2 * pair + 1, events, together=together))
-            troubled = tasks.create_task(lives(2 * pair + 2, events, together=together, mail_is_down=True))
-        losses.append(loss(calm.result().neighbours, troubled.result().neighbours))
-        wrong += faults(calm.result()) + faults(troubled.result())
-    explain("\n".join([*wrong, f"losses {losses}"]))
+            calmly = tasks.create_task(lives(2 * pair + 1, events, together=together))
+            without = tasks.create_task(lives(2 * pair + 2, events, together=together, mail_is_down=True))
+        calm, troubled = calmly.result(), without.result()
+        losses.append(loss(calm.neighbours, troubled.neighbours))
+        work.append(100 * (troubled.cpu_s / calm.cpu_s - 1))
+        wrong += faults(calm) + faults(troubled)
+    explain("\n".join([*wrong, f"losses {losses}, more work {work}"]))
     figure("accept-mail-down-wrong", len(wrong), "processors", "==", 0)
-    median = max(0.0, statistics.median(losses))
     if pairs > 1:  # what one pair of short runs took says nothing
-        figure("accept-neighbours-loss", median, "%", "<=", 5)
+        figure("accept-neighbours-loss", max(0.0, statistics.median(losses)), "%", "<=", 5)
+        # The targets are one process: where the workers wait for that, more work is not more time.
+        figure("accept-mail-down-more-work", max(0.0, statistics.median(work)), "%", "<=", 5)

@@ -128,7 +128,7 @@ class FrameParser:
             if self._stands_still():
                 return at
 
-    def _repeat(self, data: bytes, at: int, end: int) -> int:  # noqa: C901 - see below
+    def _repeat(self, data: bytes, at: int, end: int) -> int:  # noqa: C901, PLR0915 - see below
         """Take the frames that look like one before; gives where there is another kind of frame.
 
         This is where the time goes, so it is in one piece, and all is of a type that compiled code knows.
@@ -148,7 +148,8 @@ class FrameParser:
                     other = self._other_layout(data, at)
                     if other is None:
                         break
-                    layout = other
+                    self._count(data, last, count, layout)  # what it was told is where the old one says
+                    layout, count = other, 0
                     continue
                 stop, key_at, here = at + size, at + layout.bytes, at + layout.map_at + map_size
                 if stop > end or here > stop:

@@ -277,6 +277,17 @@ def test_byte_by_byte_is_the_same_as_in_one_piece(frames):
     assert whole[1:] == crumbs[1:]
 
 
+def test_what_the_hub_told_last_counts_though_messages_without_it_came_behind():
+    tells = Style([0, 1, 2, 3], True, False, True, False, {}, None, None, 1, 1)
+    frames = []
+    for index, style in enumerate([tells, tells._replace(has_told=False)] * 2):
+        message = encoded(style, index, str(1_000 + index), index, None, b"{}")
+        frames += transfers(style, 0, message) * 2
+    columns = parsed([b"".join(frames)]).columns
+    assert len(columns) == 8
+    assert encode(2) + encode(Symbol("last_enqueued_offset")) in columns.told
+
+
 @given(st.binary(max_size=400), cuts)
 @example(b"\x00\x00\x00\x00" * 4, [])
 @example(b"\xff\xff\xff\xff" * 4, [])

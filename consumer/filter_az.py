@@ -29,6 +29,10 @@ _TRUTH = {"true": True, "false": False, "": False}
 """What az's own parser takes for false behind `BoolEquals` is only the empty text; see `flags`."""
 
 
+_QUOTED_OR_ESCAPED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
+
+
 class _Wrong(Exception):
     """An argument that cannot be read; says why."""
 
@@ -38,14 +42,21 @@ def parse(texts: Sequence[str]) -> Translation:
     read = Translation({}, {}, [])
     for index, text in enumerate(texts):
         try:
-            # A command that was pasted may be folded with backslashes.
-            words = shlex.split(text.replace("\\\n", " "))
+            words = shlex.split(_QUOTED_OR_ESCAPED.sub(_unfolded, text))
             for flag, values in _options(words):
                 _take(read, flag, values, index)
         except (ValueError, _Wrong) as error:
             message = str(error) if isinstance(error, _Wrong) else "a quotation mark is not closed"
             read.flaws.append(Finding(("az", index), message))
     return read
+
+
+def _unfolded(found: re.Match[str]) -> str:
+    """Take out where a command was folded with backslashes, as a shell does: not within single quotes."""
+    text = found[0]
+    if text == "\\\n":
+        return ""
+    return _ESCAPED.sub(_unfolded, text) if text.startswith('"') else text
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, list[str]]]:

@@ -120,6 +120,7 @@ def _az_condition(key: str, name: str, *words: str) -> AdvancedFilter:
 @example(Filter(advanced_filters=(AdvancedFilter("data.x", Operator.BOOL_EQUALS, (False,)),)))
 @example(Filter(advanced_filters=(AdvancedFilter("data.x", Operator.NUMBER_IN_RANGE, ((-5, -1e-7),)),)))
 @example(Filter(advanced_filters=(AdvancedFilter("data.x", Operator.NUMBER_IN, (-1e-7, -3, -0.5)),)))
+@example(Filter(subject_ends_with="\\\n"))
 def test_what_is_written_for_az_means_the_same_to_az_and_is_read_back(wanted: Filter) -> None:
     said = filter_az.flags(wanted)
 

@@ -75,7 +75,7 @@ async def test_an_owner_that_was_frozen_begins_no_effect_once_another_one_has_wr
             await it.source.intake.received(batch(*versions(3, start=7), first=6))
 
     assert len(recorder.attempts) == 3
-    assert store.looks == 1
+    assert store.looks <= 1, "a write that is refused first says the same"
 
 
 async def test_an_owner_that_was_frozen_goes_on_after_one_look_if_nobody_has_taken_its_partition(bench):

@@ -11,13 +11,14 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import orjson
+from azure.core.exceptions import ResourceModifiedError
 
 from consumer.events import Event
 from consumer.samples.trace import TOPICS
@@ -224,6 +225,7 @@ async def live(
         await together.wait()
     async with working(team, configuration(team, archive), run):
         await _until_all_came(team, run, mail_is_down=mail_is_down)
+        await _until_all_is_kept(run.due["archive"], archived)
     came = {
         "alert": team.mailed(),
         "models": team.posted("/models"),
@@ -241,7 +243,8 @@ async def live(
 async def _until_all_came(team: Team, run: Run, *, mail_is_down: bool) -> None:
     # Whatever is done at Azure, or held back, is told.
     wanted = {**run.due, "told": run.due["deploy"] + run.due["retrain"]}
-    del wanted["archive"], wanted["retrain"]  # neither can be seen from outside at a glance
+    # Neither can be seen from outside at a glance: the archive is waited for at the end.
+    del wanted["archive"], wanted["retrain"]
     others = wanted.keys() - {"alert"}
     give_up_s = time.monotonic() + PATIENCE_S
     came: Mapping[str, int] = {}
@@ -255,6 +258,18 @@ async def _until_all_came(team: Team, run: Run, *, mail_is_down: bool) -> None:
         if mail_is_down and 2 * sum(came[name] for name in others) >= sum(wanted[name] for name in others):
             await team.mail.start()
             mail_is_down = False
+
+
+async def _until_all_is_kept(due: int, archived: Callable[[], Awaitable[list[str]]]) -> None:
+    """Wait for the archive, whose target is the slowest: what waits at a stop is left to the next owner."""
+    give_up_s, kept = time.monotonic() + PATIENCE_S, 0
+    while True:
+        with suppress(ResourceModifiedError):  # it is written while it is read
+            kept = len(set(await archived()))
+        if kept >= due:
+            return
+        assert time.monotonic() < give_up_s, f"{kept} of {due} are in the archive"
+        await asyncio.sleep(1)
 
 
 def _came(team: Team) -> dict[str, int]:

@@ -14,6 +14,7 @@ class WakeTimer:
         self._clock = clock
         self._at_ms: int | None = None
         self._sleeps_to_ms = 0.0
+        """0: nobody sleeps, and whoever is about to will see the time that is set."""
         self._is_earlier = asyncio.Event()
 
     def set(self, at_ms: int) -> None:
@@ -34,6 +35,7 @@ class WakeTimer:
             except TimeoutError:
                 pass
             self._is_earlier.clear()
+            self._sleeps_to_ms = 0.0
             now_ms = self._clock.now_ms()
         if self._at_ms is not None and self._at_ms <= now_ms:
             self._at_ms = None

@@ -82,3 +82,15 @@ async def test_a_clock_that_is_put_back_hides_no_time(timer, hands):
 
         timer.set(hands.ms + 10_000)
         assert await sleeping == 50.0
+
+
+async def test_what_was_set_while_nobody_slept_does_not_wake_who_sleeps_later(timer, hands):
+    timer.set(hands.ms + 1)
+    await timer.sleep(60.0)
+    timer.set(hands.ms - 1)
+    assert await timer.sleep(60.0) == -0.001
+
+    async with asyncio.TaskGroup() as tasks:
+        sleeping = tasks.create_task(timer.sleep(0.01))
+        await turns()
+        assert not sleeping.done()

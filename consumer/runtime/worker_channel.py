@@ -116,7 +116,8 @@ class WorkerEnd:
         reader, self._writer = await asyncio.open_unix_connection(sock=channel)
         async with asyncio.TaskGroup() as tasks:
             reporting = tasks.create_task(self._go_on_reporting(), name="report to the supervisor")
-            await reader.read()  # to its end: nothing ever comes
+            with suppress(OSError):  # a reset, where the supervisor ended with a report unread
+                await reader.read()  # to its end: nothing ever comes
             reporting.cancel()
         self._place.speak_directly()
         _log.warning("The supervisor is gone: this worker finishes what is in flight and stops.")

@@ -160,7 +160,7 @@ def test_workers_whose_supervisor_was_killed_stop_by_themselves_and_say_why(
     running.end(signal.SIGKILL)
     eventually(lambda: not any(map(is_alive, workers)), "they stop")
     said = "The supervisor is gone: this worker finishes what is in flight and stops."
-    assert {line["worker"] for line in running.logged(said)} == {"1", "2"}
+    assert {line["worker"] for line in running.logged(said)} == {"1", "2"}, running.errors
     assert {line["complete"] for line in running.logged("A partition was drained.")} == {True}
 
     again = inturn.start("run", "-c", "inturn.yaml")

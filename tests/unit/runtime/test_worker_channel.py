@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import socket
 from collections.abc import AsyncIterator
 
@@ -99,12 +98,13 @@ async def test_a_worker_reports_again_and_again_and_drains_when_the_supervisor_i
 
 async def test_a_worker_drains_when_the_supervisor_was_killed_with_a_report_it_had_not_read(place, report):
     its_place, ours = place
-    drained = asyncio.Event()
+    drained, reported = asyncio.Event(), asyncio.Event()
     end = WorkerEnd(its_place, lambda: report, drained.set)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(end.run())
-        while not select.select((ours,), (), (), 0)[0]:
-            await asyncio.sleep(0.01)
+        asyncio.get_running_loop().add_reader(ours, reported.set)
+        await reported.wait()
+        asyncio.get_running_loop().remove_reader(ours)
         ours.close()  # with bytes unread: the other end is reset, not ended
         await drained.wait()
         await running

@@ -53,6 +53,7 @@ from consumer.settings import CatalogueRule, OrderRule, Settings
 from consumer.sources import Source
 from consumer.status import EngineStatus, PartitionStatus
 from consumer.stores import DeadLetterStore, InspectableStore
+from consumer.succession import ALONE, Succession
 from consumer.telemetry.admin import AdminServer
 from consumer.telemetry.health import EventLoopHeartbeat
 from consumer.telemetry.loop_watchdog import LoopWatchdog
@@ -102,26 +103,29 @@ class _Stores(NamedTuple):
 
 @asynccontextmanager
 async def _reading_of(
-    settings: Settings, stores: _Stores, reading: tuple[Source, Origin] | None
+    settings: Settings, stores: _Stores, reading: tuple[Source, Origin] | None, succession: Succession
 ) -> AsyncIterator[tuple[Source, Origin]]:
     """The source, and where it reads: the one that the settings name, unless there is another."""
     async with AsyncExitStack() as stack:
         if reading is None:
-            opened = open_source(
-                settings.source, stores.checkpoints, keying_of(settings, stores.dead_letters)
-            )
+            keying = keying_of(settings, stores.dead_letters)
+            opened = open_source(settings.source, stores.checkpoints, keying, succession)
             reading = await stack.enter_async_context(opened)
         yield reading
 
 
 @asynccontextmanager
 async def compose(
-    settings: Settings, *, clock: Clock | None = None, reading: tuple[Source, Origin] | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    reading: tuple[Source, Origin] | None = None,
+    succession: Succession = ALONE,
 ) -> AsyncIterator[Application]:
     """Put a consumer together; its stores and clients are closed when the block ends.
 
-    `reading` takes the place of the source that the settings name, for all processors. Raises
-    `ConfigurationError`.
+    `reading` takes the place of the source that the settings name, for all processors. `succession`: which
+    process of a supervisor this is. Raises `ConfigurationError`.
     """
     clock = clock or SystemClock()
 
@@ -137,7 +141,7 @@ async def compose(
         collectors: list[Collector] = []
         groups = groups_of(settings) if reading is None else {SHARED: settings}
         for group, told in groups.items():
-            opened = await stack.enter_async_context(_reading_of(told, stores, reading))
+            opened = await stack.enter_async_context(_reading_of(told, stores, reading, succession))
             of_group = [running_processor(each, opened[1].group, clock) for each in told.processors]
             parts = _parts_of(told, opened, of_group, stores, partial(retire, group))
             engines[group] = Engine(parts, clock)

@@ -17,6 +17,7 @@ from consumer.runtime.engine import Reader
 from consumer.sources import Source
 from consumer.sources.stretch import Log
 from consumer.stores import DeadLetterStore, InspectableStore
+from consumer.succession import ALONE, Succession
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -170,7 +171,10 @@ async def _container(place: configured.BlobStore, stack: AsyncExitStack) -> Blob
 
 @asynccontextmanager
 async def open_source(
-    source: configured.Source, checkpoints: InspectableStore, keying: Keying | None = None
+    source: configured.Source,
+    checkpoints: InspectableStore,
+    keying: Keying | None = None,
+    succession: Succession = ALONE,
 ) -> AsyncIterator[tuple[Source, Origin]]:
     """The source and where it reads; `keying` is for one that is spread. Raises `ConfigurationError`."""
     if isinstance(source, configured.FileSource):
@@ -182,13 +186,13 @@ async def open_source(
         async with _open_kafka(source, keying) as (topics, origin):
             yield topics, origin
         return
-    async with open_eventhub(source, checkpoints) as (reader, origin):
+    async with open_eventhub(source, checkpoints, succession) as (reader, origin):
         yield reader, origin
 
 
 @asynccontextmanager
 async def open_eventhub(
-    source: configured.EventHubSource, checkpoints: InspectableStore
+    source: configured.EventHubSource, checkpoints: InspectableStore, succession: Succession = ALONE
 ) -> AsyncIterator[tuple[EventHubSource, Origin]]:
     """The Event Hubs source and where it reads. Raises `ConfigurationError`."""
     from azure.eventhub.aio import CheckpointStore as SdkCheckpointStore  # noqa: PLC0415
@@ -197,7 +201,7 @@ async def open_eventhub(
     from consumer.sources.eventhub_settings import address_of  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
-        told = await _eventhub_settings(source, stack)
+        told = replace(await _eventhub_settings(source, stack), succession=succession)
         address = address_of(told)
         # Each of our checkpoint stores is one of the SDK's as well, with which it shares partitions out.
         assert isinstance(checkpoints, SdkCheckpointStore)

@@ -33,7 +33,7 @@ def run_worker(settings: Settings, place_text: str) -> int:
 
 
 async def _run(settings: Settings, place: WorkerPlace) -> int:
-    async with compose(settings) as application:
+    async with compose(settings, succession=place.succession) as application:
         metrics, engine = application.metrics, application.engine
 
         def report() -> WorkerReport:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,6 +23,7 @@ from consumer.runtime.restarts import TEMPORARY, RestartLimits, RestartPolicy, h
 from consumer.runtime.worker_channel import UnreadableReport, receive
 from consumer.runtime.worker_process import WorkerProcess
 from consumer.status import WorkerReport, WorkerStatus
+from consumer.succession import FORERUNNERS_MAX, Succession
 
 _log = structlog.get_logger("inturn.supervisor")
 
@@ -59,7 +61,7 @@ class Book(Protocol):
 class Starter(Protocol):
     """What starts a worker's process."""
 
-    async def start(self, worker: str, now_s: float) -> WorkerProcess:
+    async def start(self, worker: str, now_s: float, succession: Succession) -> WorkerProcess:
         """Start it. Raises `OSError`."""
 
 
@@ -71,6 +73,8 @@ class _Slot:
     process: WorkerProcess | None = None
     starts: int = 0
     last_end: str = ""
+    dead: deque[str] = field(default_factory=lambda: deque(maxlen=FORERUNNERS_MAX))
+    """The marks of the processes that were reaped here."""
 
 
 class Supervisor:
@@ -124,14 +128,16 @@ class Supervisor:
         while not self._is_stopping.is_set():
             started_s = self._clock.monotonic_s()
             slot.starts += 1
+            succession = Succession.after(slot.dead)
             try:
-                process = await self._starter.start(slot.worker, started_s)
+                process = await self._starter.start(slot.worker, started_s, succession)
             except OSError as error:
                 _log.warning("A worker could not be started.", worker=slot.worker, error=str(error))
                 code, slot.last_end = TEMPORARY, f"could not be started: {error}"
             else:
                 code = await self._attend(slot, process)
                 slot.last_end = how_it_ended(code)
+                slot.dead.append(succession.mark)  # only here: it was reaped, so it never writes again
             if self._is_stopping.is_set():
                 return
             await self._pause(slot, code, self._clock.monotonic_s() - started_s)

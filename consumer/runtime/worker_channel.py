@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from consumer.status import WorkerReport
+from consumer.succession import ALONE, Succession
 
 _log = structlog.get_logger("inturn.worker")
 
@@ -63,7 +64,7 @@ async def receive(reader: asyncio.StreamReader) -> WorkerReport | None:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlace:
-    """What a worker is told on its command line: its name, and descriptors that it was given."""
+    """What a worker is told on its command line: who it is, and descriptors that it was given."""
 
     worker: str
     channel: int
@@ -71,16 +72,18 @@ class WorkerPlace:
     stdout: int
     """The supervisor's own standard output, for when the supervisor is gone."""
     stderr: int
+    succession: Succession = ALONE
 
     @classmethod
     def parse(cls, text: str) -> WorkerPlace:
         """Read what `str` gives. Raises `ValueError`."""
-        worker, *numbers = text.split(":")
-        channel, stdout, stderr = map(int, numbers)
-        return cls(worker, channel, stdout, stderr)
+        worker, channel, stdout, stderr, *more = text.split(":", 4)
+        # A supervisor of an earlier version, which has outlived an update, says no more than that.
+        succession = Succession.parse(more[0] if more else "")
+        return cls(worker, int(channel), int(stdout), int(stderr), succession)
 
     def __str__(self) -> str:
-        return f"{self.worker}:{self.channel}:{self.stdout}:{self.stderr}"
+        return f"{self.worker}:{self.channel}:{self.stdout}:{self.stderr}:{self.succession}"
 
     @property
     def descriptors(self) -> tuple[int, int, int]:

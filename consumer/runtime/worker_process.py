@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from consumer.runtime.worker_channel import WorkerPlace
 from consumer.status import WorkerReport
+from consumer.succession import Succession
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Launcher:
     """Gives a descriptor to write standard output to; it is closed here once the worker has it."""
     open_stderr: Callable[[], int]
 
-    async def start(self, worker: str, now_s: float) -> WorkerProcess:
+    async def start(self, worker: str, now_s: float, succession: Succession) -> WorkerProcess:
         """Start a process. Raises `OSError`."""
         with ExitStack() as stack:
             ours, theirs = socket.socketpair()
@@ -35,7 +36,8 @@ class Launcher:
             stdout, stderr = (
                 _held(stack, open_stream()) for open_stream in (self.open_stdout, self.open_stderr)
             )
-            place = WorkerPlace(worker, theirs.fileno(), _held(stack, os.dup(1)), _held(stack, os.dup(2)))
+            own_stdout, own_stderr = (_held(stack, os.dup(descriptor)) for descriptor in (1, 2))
+            place = WorkerPlace(worker, theirs.fileno(), own_stdout, own_stderr, succession)
             process = await asyncio.create_subprocess_exec(
                 *self.command(place),
                 stdin=asyncio.subprocess.DEVNULL,

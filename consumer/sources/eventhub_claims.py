@@ -44,6 +44,13 @@ class Title(NamedTuple):
             return Title(self.heir)
         return Title(self.owner) if self.heir == replica else self
 
+    def among_living(self, is_dead: Callable[[str], bool]) -> Title:
+        """The title when all who are dead have gone."""
+        title = self
+        for replica in self:
+            title = title.without(replica) if is_dead(replica) else title
+        return title
+
     def holder(self, reader: str) -> str:
         """Who counts as the owner for `reader`: whoever reads it until it is handed over, else the heir."""
         return self.owner if self.owner == reader or not self.heir else self.heir

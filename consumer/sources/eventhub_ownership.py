@@ -3,7 +3,8 @@
 The client shares partitions out by what the store's ownerships say, in turns. It is told to take them
 without a pause, and each waits here until one is due: soon, while partitions are changing hands. What is
 ours is renewed less often than it is looked at. Where the client would steal, its replica asks instead
-(`eventhub_claims`). So this knows, without looking into the client, what is ours and where to begin.
+(`eventhub_claims`). What the dead own counts as nobody's (`consumer.succession`). So this knows, without
+looking into the client, what is ours and where to begin.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from consumer.errors import InturnError
 from consumer.events import NOTHING_DONE, Checkpoint
 from consumer.sources.eventhub_claims import Ages, Ownership, Title
 from consumer.sources.eventhub_client import all_of
+from consumer.succession import ALONE, Succession
 
 _HURRY_S = 0.1
 """Between two looks while partitions are changing hands."""
@@ -56,16 +58,23 @@ class OwnershipLedger(CheckpointStore):
         resolve: Callable[[str], Coroutine[Any, Any, Checkpoint]],
         tempo: Tempo,
         ages: Ages | None = None,
+        succession: Succession = ALONE,
     ) -> None:
         """`resolve` says after what to begin in a partition of which nothing is stored."""
         self._store = store
         self._resolve = resolve
         self.tempo = tempo
         self._ages = Ages() if ages is None else ages
+        self._succession = succession
+        self._client_id = ""
+        """What the client calls itself."""
         self._owner_id = ""
+        """What the store, and so everybody else, calls it."""
         self._group: tuple[str, str, str] | None = None
         self._listed: dict[str, Ownership] = {}
-        """What the store had at the last look, by partition, or was given since."""
+        """What the store had at the last look, by partition, or was given since; without the dead."""
+        self._left: set[str] = set()
+        """The partitions that the store gives a dead owner."""
         self._aged_s: dict[str, float] = {}
         self._ours: dict[str, Ownership] = {}
         self._renewed_s: dict[str, float] = {}
@@ -114,11 +123,25 @@ class OwnershipLedger(CheckpointStore):
         async with self._one_at_a_time:
             self._looked_s = time.monotonic()
             listed = [dict(each) for each in await self._store.list_ownership(*self._group)]
-            self._listed = {str(each["partition_id"]): each for each in listed}
+            self._listed = {str(each["partition_id"]): self._among_living(each) for each in listed}
+            is_dead = self._succession.is_dead
+            self._note_left({str(each["partition_id"]) for each in listed if is_dead(Title.of(each).owner)})
             self._aged_s = {partition: self._ages.age_s(each) for partition, each in self._listed.items()}
             for partition in [each for each in self._asked_s if self._title(each).heir != self._owner_id]:
                 del self._asked_s[partition]
         self.looked.set()
+
+    def _among_living(self, ownership: Ownership) -> Ownership:
+        title = Title.of(ownership).among_living(self._succession.is_dead)
+        return ownership | {"owner_id": str(title)}
+
+    def _note_left(self, partitions: set[str]) -> None:
+        if partitions - self._left:
+            _log.info(
+                "The worker that had these partitions is dead: they are free at once.",
+                partitions=sorted(partitions - self._left),
+            )
+        self._left = partitions
 
     def _title(self, partition: str) -> Title:
         listed = self._listed.get(partition)
@@ -137,7 +160,9 @@ class OwnershipLedger(CheckpointStore):
         self._has_failed = False
         await self._until_due()
         self.turned_s = time.monotonic()
+        was_offered = self._left
         await self.look()
+        await self._leave_to_others(was_offered & self._left)
         return [self._shown(partition) for partition in self._listed]
 
     async def _until_due(self) -> None:
@@ -150,10 +175,24 @@ class OwnershipLedger(CheckpointStore):
             pause_s = min(_HURRY_S, pause_s)
         await asyncio.sleep(max(0.0, self._looked_s + pause_s - now_s))
 
+    async def _leave_to_others(self, partitions: set[str]) -> None:
+        """Write that the dead have gone, where the client has not used what it was offered.
+
+        Not before: whoever is quicker would take all, and then have to hand a share over.
+        """
+        if not partitions:
+            return
+        async with self._one_at_a_time:
+            for each in await self._store.claim_ownership([self._listed[each] for each in partitions]):
+                partition = str(each["partition_id"])
+                self._listed[partition] = dict(each)
+                self._aged_s[partition] = self._ages.age_s(each)
+
     def _shown(self, partition: str) -> Ownership:
         """An ownership in the client's terms: one owner, and an age that is right by this clock."""
+        holder = self._title(partition).holder(self._owner_id)
         return self._listed[partition] | {
-            "owner_id": self._title(partition).holder(self._owner_id),
+            "owner_id": self._client_id if holder == self._owner_id else holder,
             "last_modified_time": time.time() - self._aged_s[partition],
         }
 
@@ -166,11 +205,12 @@ class OwnershipLedger(CheckpointStore):
             if not all(claim["owner_id"] for claim in claims.values()):
                 return await self._give_up([each for each in claims if each in self._ours])
             for claim in claims.values():
-                self._owner_id = claim["owner_id"]
+                self._client_id = claim["owner_id"]
+                self._owner_id = self._succession.owner(self._client_id)
             due = [self._due(partition, claim) for partition, claim in claims.items()]
             await self._write([each for each in due if each is not None], **options)
             return [
-                self._ours[partition] | {"owner_id": self._owner_id, "last_modified_time": time.time()}
+                self._ours[partition] | {"owner_id": self._client_id, "last_modified_time": time.time()}
                 for partition in claims
                 if partition in self._ours
             ]
@@ -179,7 +219,7 @@ class OwnershipLedger(CheckpointStore):
         """What is to be written for a claim of the client; None for nothing."""
         listed, title = self._listed.get(partition), self._title(partition)
         if listed is None:
-            return claim
+            return claim | {"owner_id": self._owner_id}
         age_s = self._aged_s[partition]
         is_expired = age_s >= self.tempo.expire_s
         if partition in self._ours and title.owner == self._owner_id:

@@ -77,6 +77,7 @@ class Session:
             parts.store,
             lambda partition: parts.inquiry.resolve(partition, parts.settings.start),
             Tempo.of(parts.settings.load_balancing_interval_s),
+            succession=parts.settings.succession,
         )
         self.credential = paced_credential(parts.settings)
         self.leases: dict[str, Lease] = {}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from azure.core.credentials_async import AsyncTokenCredential
 
 from consumer.errors import ConfigurationError
+from consumer.succession import ALONE, Succession
 
 PREFETCH_MAX = 1_000
 """More than this and the client, from Python 3.12 on, keeps the event loop for too long at a time (D14)."""
@@ -65,6 +66,8 @@ class EventHubSettings:
     proxy: Proxy | None = None
     allow_plaintext_hosts: tuple[str, ...] = ()
     """Hosts besides loopback that may be spoken to without TLS, such as an emulator's service name."""
+    succession: Succession = ALONE
+    """Whose ownerships are known to be nobody's."""
     deliveries_max: int = 2**31
     """A link that has delivered so many is opened anew: the client's counters do not wrap at 2^32 (D13)."""
 

@@ -151,17 +151,18 @@ class Inturn:
 class Hub:
     """`inturn hub` in a process of its own, with the hub "events" of four partitions kept in a folder."""
 
-    def __init__(self, inturn: Inturn, key: str | None) -> None:
+    def __init__(self, inturn: Inturn, key: str | None, groups: Iterable[str] = ()) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self._inturn = inturn
         self._key = key
+        self._groups = [f"--group={group}" for group in groups]
         self.start()
 
     def start(self) -> None:
         """Start it, or start it again with what it had."""
-        options = [] if self._key is None else ["--key", self._key]
+        options = [*self._groups, *([] if self._key is None else ["--key", self._key])]
         self._process = self._inturn.start("hub", "--port", str(self.port), "--data", "hub-data", *options)
         eventually(lambda: "sb://" in self._process.output or self._process.has_ended(), "a hub that listens")
         assert not self._process.has_ended(), self._process.errors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,19 @@ def inturn(tmp_path: Path) -> Iterator[Inturn]:
 @pytest.fixture
 def start_hub(inturn: Inturn) -> Callable[..., Hub]:
     """Starts a local Event Hubs, if wanted with a key."""
-    return lambda key=None: Hub(inturn, key)
+    return lambda key=None, groups=(): Hub(inturn, key, groups)
 
 
 @pytest.fixture
-def hub(start_hub: Callable[..., Hub]) -> Hub:
+def groups() -> Sequence[str]:
+    """The hub's consumer groups besides `$Default`. A test that needs any has them as a parameter."""
+    return ()
+
+
+@pytest.fixture
+def hub(start_hub: Callable[..., Hub], groups: Sequence[str]) -> Hub:
     """A local Event Hubs in a process of its own."""
-    return start_hub()
+    return start_hub(groups=groups)
 
 
 @pytest.fixture

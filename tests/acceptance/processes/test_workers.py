@@ -9,6 +9,7 @@ import uuid
 from collections import Counter, defaultdict
 
 import pytest
+from harness.processes import Archive
 from prometheus_client.parser import text_string_to_metric_families
 
 SOON = {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.2}
@@ -16,11 +17,11 @@ SOON = {"type": "sqlite", "path": "state.sqlite", "checkpoint_interval_s": 0.2}
 
 @pytest.fixture
 def run_workers(inturn, hub, configure, eventually):
-    """Starts two workers, and waits until each owns two of the four partitions."""
+    """Starts two workers, and waits until each owns its share: two of the four partitions."""
 
-    def run_workers(state=SOON, **sections):
+    def run_workers(state=SOON, share=2, **sections):
         running = inturn.start("run", "-c", configure(hub, state=state, **sections), "--workers", "2")
-        eventually(lambda: owned(running) == [2, 2], "two partitions each")
+        eventually(lambda: owned(running) == [share, share], "the same share each")
         return running
 
     return run_workers
@@ -28,6 +29,11 @@ def run_workers(inturn, hub, configure, eventually):
 
 def owned(running):
     return [each["partitions"] for each in running.status()["workers"]]
+
+
+def owners(status):
+    """By partition, with its consumer group if that is not the shared one, the worker that has it."""
+    return {each["partition"]: each["worker"] for each in status["partitions"]}
 
 
 def pids(running):
@@ -119,6 +125,40 @@ def test_a_worker_that_is_killed_at_work_is_replaced_and_nothing_is_lost(
         keys[line["id"]].add(line["idempotency_key"])
     assert keys.keys() == set(story.ids)
     assert all(len(same) == 1 for same in keys.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [["own"]])
+def test_what_a_killed_worker_had_is_its_successors_long_before_it_would_expire(
+    hub, run_workers, archive, tell, eventually, tmp_path
+):
+    """That takes 45 s at least: six intervals after the last renewal, and there is one in two."""
+    keep = {"name": "keep", "type": "archive", "with": {"path": "archive"}}
+    own = {"name": "own", "type": "archive", "consumer_group": "own", "with": {"path": "own"}}
+    source = hub.source(load_balancing_interval_s=12)
+    running = run_workers(share=4, source=source, processors=[keep, own])
+    shared = owners(running.status())
+    assignments = len(running.logged("A partition was assigned."))
+    os.kill(pids(running)[0], signal.SIGKILL)
+
+    def is_succeeded():
+        status = running.status()
+        return [each["restarts"] for each in status["workers"]] == [1, 0] and owners(status) == shared
+
+    eventually(is_succeeded, "the next one has what it had", timeout_s=30)
+    hub.send(tell(objects=20, each=10).lines)
+    archive.until(200)
+    Archive(tmp_path / "own").until(200)
+    told = running.logged("The worker that had these partitions is dead: they are free at once.")
+    free = [
+        f"{line['consumer_group']}/{partition}" if "consumer_group" in line else partition
+        for line in told
+        for partition in line["partitions"]
+    ]
+    assert sorted(free) == sorted(partition for partition, worker in shared.items() if worker == "1")
+    # Nobody had to hand anything over.
+    assert len(running.logged("A partition was assigned.")) == assignments + 4
+    assert running.end(signal.SIGTERM) == 0, running.errors
 
 
 @pytest.mark.slow

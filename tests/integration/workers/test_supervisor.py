@@ -17,6 +17,7 @@ from consumer.runtime.restarts import RestartLimits
 from consumer.runtime.supervisor import Supervisor, SupervisorLimits
 from consumer.runtime.worker_process import Launcher
 from consumer.status import WorkerReport
+from consumer.succession import Succession
 from consumer.telemetry.workers_book import WorkersBook
 
 PATIENCE_S = 30.0
@@ -25,9 +26,10 @@ import os, signal, sys, time
 from pathlib import Path
 
 folder, report, conduct, place = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-worker, channel, _, _ = place.split(":")
+worker, channel, _, _, succession = place.split(":")
 starts = folder / f"starts-{worker}"
 starts.open("a").write("x")
+(folder / f"told-{worker}").open("a").write(succession + "\\n")
 is_first = starts.stat().st_size == 1
 data = bytes.fromhex(report)
 
@@ -135,6 +137,17 @@ async def test_a_worker_that_is_killed_is_started_again_and_its_counts_are_kept(
     assert await task == 0
 
 
+async def test_a_worker_is_told_who_died_in_its_place(supervise, tmp_path):
+    supervisor, _ = supervise("dies once", count=2)
+    async with running(supervisor):
+        await until(lambda: [each.restarts for each in supervisor.workers()] == [1, 1])
+        await until(lambda: states(supervisor) == ["running"] * 2)
+    for worker in ("1", "2"):
+        first, second = map(Succession.parse, (tmp_path / f"told-{worker}").read_text().splitlines())
+        assert first.dead == ()
+        assert second.dead == (first.mark,)
+
+
 async def test_a_worker_that_hangs_is_shown_as_silent_then_killed_and_started_again(supervise):
     supervisor, _ = supervise("hangs once", hung_after_s=1.0)
     async with running(supervisor) as task:
@@ -202,7 +215,7 @@ async def test_a_worker_of_another_version_is_not_taken_for_one_that_hangs(super
 
 async def test_a_worker_that_cannot_be_started_is_tried_again_as_one_that_died():
     class Refusing:
-        async def start(self, worker: str, now_s: float):
+        async def start(self, worker: str, now_s: float, succession: Succession):
             raise FileNotFoundError("there is no interpreter")
 
     limits = SupervisorLimits(stop_s=1, restarts=RestartLimits(backoff_s=0.01, deaths_max=1))

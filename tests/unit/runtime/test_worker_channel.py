@@ -11,6 +11,7 @@ import pytest
 
 from consumer.runtime.worker_channel import UnreadableReport, WorkerEnd, WorkerPlace, receive, send
 from consumer.status import WorkerReport
+from consumer.succession import Succession
 
 
 @pytest.fixture
@@ -70,10 +71,16 @@ async def test_a_report_of_another_version_does_not_hide_the_next(streams, repor
     assert await receive(reader) == report
 
 
+def test_a_supervisor_of_an_earlier_version_says_less_and_is_understood():
+    assert WorkerPlace.parse("7:8:9:10") == WorkerPlace("7", 8, 9, 10)
+
+
 def test_a_place_is_read_as_it_was_written():
     place = WorkerPlace("7", 8, 9, 10)
     assert WorkerPlace.parse(str(place)) == place
     assert place.descriptors == (8, 9, 10)
+    told = WorkerPlace("7", 8, 9, 10, Succession.after([Succession.after([]).mark]))
+    assert WorkerPlace.parse(str(told)) == told
     for text in ("", "1", "1:2:3", "1:2:3:x", "1:2:3:4:5"):
         with pytest.raises(ValueError, match=r"."):
             WorkerPlace.parse(text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from consumer.sources.amqp_values import MalformedError, decode, places
 
 NONE: Final[Mapping[str, object]] = {}
+_MALFORMED: Final = object()
 _REMEMBERED_MAX: Final = 256
 _SOUGHT: Final[dict[str, bytes]] = {}
 _KEYS_BEHIND: Final[dict[bytes, bool]] = {}
@@ -17,11 +18,13 @@ _KEYS_BEHIND: Final[dict[bytes, bool]] = {}
 class Properties(Mapping[str, object]):
     """A map as it came; one that is malformed is empty. Times are milliseconds since 1970."""
 
-    __slots__ = ("_decoded", "_encoded")
+    __slots__ = ("_decoded", "_encoded", "_found")
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
         self._decoded: dict[str, object] | None = None
+        self._found: dict[str, object] = {}
+        """What was looked for, and was there, while nothing else is decoded."""
 
     def __getitem__(self, key: str) -> object:
         return self._values()[key]
@@ -35,12 +38,18 @@ class Properties(Mapping[str, object]):
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key. What others look like that was asked for before costs next to nothing."""
         if self._decoded is None:
+            if key in self._found:
+                return self._found[key]
             encoded, sought = self._encoded, _SOUGHT.get(key) or _sought(key)
             at = encoded.rfind(sought)
             if at < 0 and sought[2:] not in encoded:
                 return default
             if at >= 0 and _is_key(encoded, at):
-                return _value(encoded, at + len(sought), default)
+                value = _value(encoded, at + len(sought))
+                if value is _MALFORMED:
+                    return default
+                self._found[key] = value
+                return value
         return self._values().get(key, default)
 
     def _values(self) -> dict[str, object]:
@@ -65,14 +74,14 @@ def _sought(key: str) -> bytes:
     return sought
 
 
-def _value(encoded: bytes, at: int, default: Any) -> Any:
+def _value(encoded: bytes, at: int) -> object:
     end = len(encoded)
     if at + 1 < end and encoded[at] == 0xA1 and at + 2 + encoded[at + 1] <= end:
         return encoded[at + 2 : at + 2 + encoded[at + 1]].decode("utf-8", "replace")
     try:
         return decode(encoded, at, end)[0]
     except MalformedError:
-        return default
+        return _MALFORMED
 
 
 def _is_key(encoded: bytes, at: int) -> bool:
@@ -93,3 +102,17 @@ def _is_key(encoded: bytes, at: int) -> bool:
 def properties_of(encoded: bytes) -> Mapping[str, object]:
     """The properties in the bytes of a map; b"" has none."""
     return Properties(encoded) if encoded else NONE
+
+
+def properties_in(column: Sequence[bytes]) -> Callable[[int], Mapping[str, object]]:
+    """The properties at a place in a column; those of the same bytes in a row are one map."""
+    before, properties = b"", NONE
+
+    def properties_at(index: int) -> Mapping[str, object]:
+        nonlocal before, properties
+        encoded = column[index]
+        if encoded is not before:
+            before, properties = encoded, properties_of(encoded)
+        return properties
+
+    return properties_at

@@ -12,7 +12,7 @@ from azure.eventhub.amqp import AmqpMessageBodyType
 from consumer.errors import SourceUnavailable
 from consumer.events import RawBatch
 from consumer.sources.amqp_columns import Columns
-from consumer.sources.amqp_properties import properties_of
+from consumer.sources.amqp_properties import properties_in
 from consumer.sources.amqp_values import MalformedError, decode
 
 _SEQUENCE_NUMBER = b"x-opt-sequence-number"
@@ -63,7 +63,6 @@ def told_newest(columns: Columns) -> int | None:
 
 def batch_of_columns(partition: str, columns: Columns, newest: int | None) -> RawBatch:
     """A batch of what the fast path has parsed. Raises `SourceUnavailable` if nobody can decode a body."""
-    encoded = columns.properties
     for row, message in columns.odd:
         columns.bodies[row] = _odd_body(partition, message)
     return RawBatch(
@@ -73,7 +72,7 @@ def batch_of_columns(partition: str, columns: Columns, newest: int | None) -> Ra
         offsets=columns.offsets,
         enqueued_times_ms=columns.enqueued_times_ms,
         partition_keys=columns.partition_keys,
-        properties_at=lambda index: properties_of(encoded[index]),
+        properties_at=properties_in(columns.properties),
         newest_sequence_number=newest,
     )
 

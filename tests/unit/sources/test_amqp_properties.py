@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from consumer.hub.codec import Array, Described, Symbol, Timestamp, ULong, encode
-from consumer.sources.amqp_properties import properties_of
+from consumer.sources.amqp_properties import properties_in, properties_of
 from consumer.sources.amqp_values import DEPTH_MAX, MalformedError, decode, elements, places, skip
 
 
@@ -37,6 +37,32 @@ def test_a_value_that_looks_like_a_key_is_none():
         assert properties_of(encode({"a": disguised.encode("latin-1")})).get("k") is None
         assert properties_of(encode({"k": "right", "a": disguised.encode("latin-1")})).get("k") == "right"
         assert properties_of(encode({"a": "x", "k": "right"})).get("k") == "right"
+
+
+def test_a_column_gives_each_message_its_own():
+    one, other = encode({"k": "one"}), encode({"k": "other", "n": 1})
+    properties_at = properties_in([b"", one, one, other, b"", one])
+    kinds = [properties_at(row).get("k", "none") for row in range(6)]
+    assert kinds == ["none", "one", "one", "other", "none", "one"]
+    assert [dict(properties_at(row)) for row in (3, 0, 1)] == [{"k": "other", "n": 1}, {}, {"k": "one"}]
+
+
+def test_messages_in_a_row_with_the_same_bytes_share_what_was_found():
+    properties_at = properties_in([encode({"k": 1, "n": 2})] * 2)
+    assert properties_at(0) is properties_at(1)
+    for row in (0, 1):
+        assert properties_at(row).get("k") == 1
+        assert properties_at(row).get("n", 5) == 2
+        assert properties_at(row).get("nothing", row) == row
+
+
+def test_instead_of_a_value_that_cannot_be_read_each_asker_gets_a_default_of_its_own():
+    value: object = 1
+    for _ in range(DEPTH_MAX + 2):
+        value = [value]
+    properties = properties_of(encode({"k": value}))
+    assert [properties.get("k", default) for default in (1, 2)] == [1, 2]
+    assert properties.get("k") is None
 
 
 @pytest.mark.parametrize("encoded", [b"", encode({}), b"\xc1", encode([1]), b"\xc1\x02\x01\x40", b"\x00"])

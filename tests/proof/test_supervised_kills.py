@@ -116,14 +116,15 @@ def shares(supervisor: Worker) -> Counter[str]:
 
 
 async def idle_after_a_kill_s(world: World, supervisor: Worker, worker: str) -> float:
-    """Kill a worker once all have their share; gives how long it takes until all partitions are at work."""
-    await world.until(lambda: set(shares(supervisor).values()) == {2}, "all have a share")
+    """Kill a worker once both have their share; gives how long it takes until all partitions are at work."""
+    await world.until(lambda: shares(supervisor) == {"1": 2, "2": 2}, "both have a share")
     await until_handled_anew(world)
     started = supervisor.logged("A worker was started.")
     os.kill(next(line["pid"] for line in reversed(started) if line["worker"] == worker), signal.SIGKILL)
     return await until_handled_anew(world)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_what_a_killed_worker_had_goes_on_as_soon_as_another_has_its_place(

@@ -17,6 +17,8 @@ IDENTITY_BYTES: Final = KEY_BYTES
 PRINT_BYTES: Final = IDENTITY_BYTES + DATA_BYTES
 """A *print*: the digests of an event's identity and of its data (`consumer.core.digests`)."""
 RECORD_BYTES: Final = PRINT_BYTES + TIME_BYTES
+_IN_BUCKET: Final = 18
+"""Records: with fewer, each identity would take more than the forty bytes that it may."""
 
 
 class Deduplicator:
@@ -30,7 +32,8 @@ class Deduplicator:
     def __init__(self, window_ms: int, identities_max: int, image: TableImage | None = None) -> None:
         self._window_ms = window_ms
         self._identities_max = identities_max
-        self._records = RecordTable(RECORD_BYTES, image.buckets if image is not None else (b"",))
+        buckets = image.buckets if image is not None else (b"",)
+        self._records = RecordTable(RECORD_BYTES, _IN_BUCKET, buckets)
         """Identity, data, log time. The same identity with other data is another record: a conflict."""
         self._since_ms = 0
         """The window reaches back to here."""
@@ -58,7 +61,7 @@ class Deduplicator:
         """Note a resolved event that was not known, unless it is older than the window already."""
         if not self.reaches(enqueued_time_ms):
             return
-        self._records.add(print_, print_, enqueued_time_ms)
+        self._records.add(print_, enqueued_time_ms)
         if len(self._records) > self._identities_max:
             self._evict()
 

@@ -23,6 +23,8 @@ _TYPE_AT: Final = KEY_BYTES + PACKED_BYTES
 _TIME_AT: Final = _TYPE_AT + 2
 RECORD_BYTES: Final = _TIME_AT + TIME_BYTES
 """Key, packed token, number of the type, time."""
+_IN_BUCKET = 7
+"""Records: there is room for smaller buckets than identities have, and an object changes again and again."""
 TYPES_MAX = 10_000
 """Types that have a number; they come from outside, and a number is never given back."""
 _TYPE_LENGTH_MAX: Final = 200
@@ -75,7 +77,8 @@ class ObjectTable:
     """Objects by key; the one that was quiet longest, by log time, is forgotten first."""
 
     def __init__(self, image: ObjectsImage | None = None) -> None:
-        self._records = RecordTable(RECORD_BYTES, image.records.buckets if image is not None else (b"",))
+        buckets = image.records.buckets if image is not None else (b"",)
+        self._records = RecordTable(RECORD_BYTES, _IN_BUCKET, buckets)
         self._types = {
             name: _code(number) for number, name in enumerate(image.types if image is not None else ())
         }
@@ -116,7 +119,7 @@ class ObjectTable:
             self._beside.pop(key, None)
         if packed[1] == BESIDE or code == _TYPE_BESIDE:
             self._beside[key] = Beside(place.token.value, event_type)
-        self._records.put(key, key + packed + code, time_ms)
+        self._records.put(key, packed + code, time_ms)
 
     def forget_oldest(self) -> None:
         """Forget the object that was quiet longest. Raises `IndexError` if there is none."""

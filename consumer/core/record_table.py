@@ -1,10 +1,8 @@
 """Many small records of one size, found by their key, forgotten in the order of their log time.
 
 Theory of operation. A Python object for each record would cost several times the record, so a *bucket* is
-one immutable `bytes`: some twenty records side by side, oldest first. Beside it are its *marks*: one byte of
-every key, in the same order. Nearly always they tell at once that a record is not there, or where it is. The
-number of buckets grows with the table, one bucket at a time (linear hashing), so no single event pays for the
-growth of all.
+one immutable `bytes`: some records side by side, oldest first. The number of buckets grows with the table,
+one bucket at a time (linear hashing), so no single event pays for the growth of all.
 
 Since buckets are replaced and never changed, an image of the whole table is a tuple of its buckets: taking
 one costs nothing for each record, and the table goes on while the image is being written.
@@ -27,12 +25,10 @@ if TYPE_CHECKING:
 
 TIME_BYTES: Final = 6
 """Milliseconds since 1970, up to the year 10889."""
-_BUCKET_BYTES = 1_000
-"""A bucket's mean size: with less the buckets themselves cost too much room, with more the search time."""
 _BUCKETS_MAX: Final = 1 << 24
-"""Three bytes of a key number them; so many would be some 16 GB."""
+"""Three bytes of a key number them; so many would be some gigabytes."""
 _MARK_AT: Final = 3
-"""The byte of a key that is its mark."""
+"""The byte of a key that is compared before the others: nearly always it tells at once."""
 _NUMBER_BITS: Final = 32
 """Of a bucket's number, in a hint."""
 _NEVER: Final = 1 << 60
@@ -50,23 +46,31 @@ def time_bytes(time_ms: int) -> bytes:
 class RecordTable:
     """Records of `size` bytes; each key once."""
 
-    def __init__(self, size: int, buckets: Iterable[bytes] = (b"",)) -> None:
-        """Begin with the buckets of another table of the same size, or with none."""
-        self._size = size
-        self._mean = max(1, _BUCKET_BYTES // size)
-        """Records in a bucket."""
+    def __init__(self, size: int, mean: int, buckets: Iterable[bytes] = (b"",)) -> None:
+        """Begin with the buckets of another table of records of this size, or with none.
+
+        `mean` records are in a bucket: with fewer, buckets and their hints take more room; with more, changes
+        take more time, for each makes a new bucket. Larger ones to begin with are divided one at a time,
+        while records are added.
+        """
+        self._size: i64 = size
+        self._mean: i64 = mean
         self._buckets = list(buckets)
-        self._marks = [bucket[_MARK_AT::size] for bucket in self._buckets]
         self._length = sum(map(len, self._buckets)) // size
-        self._measure()
+        count = len(self._buckets)
+        self._count: i64 = count
+        self._wide: i64 = (1 << (count - 1).bit_length()) - 1
+        """Masks the bits of a key that number the buckets once all of this round are split…"""
+        self._narrow: i64 = self._wide >> 1
+        """…and this one those that were there before it."""
         self._hints: list[int] = []
         self.oldest_ms = _NEVER
         """Nothing in the table is older."""
         self._hint_all()
         self._asked: bytes | None = None
         """The last record that was asked for: often it is put next. Its key, its bucket, its place there."""
-        self._asked_number = 0
-        self._asked_place = -1
+        self._asked_number: i64 = 0
+        self._asked_at: i64 = -1
 
     def __len__(self) -> int:
         return self._length
@@ -83,61 +87,46 @@ class RecordTable:
 
     def get(self, key: bytes) -> bytes | None:
         """The record that begins with `key`, which may be its beginning only."""
-        number = (key[0] | key[1] << 8 | key[2] << 16) & self._wide
-        if number >= self._count:
-            number &= self._narrow
+        number = self._number_of(key)
         self._asked, self._asked_number = key, number
+        bucket = self._buckets[number]
         mark = key[_MARK_AT]
-        marks = self._marks[number]
-        if mark in marks:
-            bucket = self._buckets[number]
-            size: i64 = self._size
-            length: i64 = len(key)
-            place: i64 = len(marks)
-            while place > 0:  # what is asked for is likely to be new
-                place -= 1
-                if marks[place] == mark:
-                    at = place * size
-                    if bucket[at : at + length] == key:
-                        self._asked_place = place
-                        return bucket[at : at + size]
-        self._asked_place = -1
+        size: i64 = self._size
+        length: i64 = len(key)
+        at: i64 = len(bucket)
+        while at > 0:  # from the end: what is asked for is likely to be new
+            at -= size
+            if bucket[at + _MARK_AT] == mark and bucket[at : at + length] == key:
+                self._asked_at = at
+                return bucket[at : at + size]
+        self._asked_at = -1
         return None
 
     def put(self, key: bytes, content: bytes, time_ms: int) -> None:
-        """Add a record, in place of the one with its key if there is one; `content` begins with the key."""
+        """Remember some content and a log time by a key, in place of what is remembered by it."""
         if self._asked is not key:
             self.get(key)
-        number = self._asked_number
-        place: i64 = self._asked_place
-        if place < 0:
-            self._append(number, content, time_ms)
+        number, at = self._asked_number, self._asked_at
+        if at < 0:
+            self._append(number, key + content, time_ms)
             return
-        size: i64 = self._size
-        at = place * size
-        bucket, marks, time = self._buckets[number], self._marks[number], time_bytes(time_ms)
-        before, behind = bucket[:at], bucket[at + size :]
-        newest = behind or before
         self._asked = None
-        if newest and newest[-TIME_BYTES:] <= time:
-            self._buckets[number] = b"".join([before, behind, content, time])
-            self._marks[number] = marks[:place] + marks[place + 1 :] + marks[place : place + 1]
+        bucket, time = self._buckets[number], time_bytes(time_ms)
+        before, behind = bucket[:at], bucket[at + self._size :]
+        if bucket[-TIME_BYTES:] <= time:
+            self._buckets[number] = b"%b%b%b%b%b" % (before, behind, key, content, time)
         else:
-            self._insert(number, before + behind, content + time)
+            self._insert(number, before + behind, key + content + time)
 
-    def add(self, key: bytes, content: bytes, time_ms: int) -> None:
-        """Add a record without a look whether there is one with its key; if so there are two now."""
-        number = (key[0] | key[1] << 8 | key[2] << 16) & self._wide
-        if number >= self._count:
-            number &= self._narrow
-        self._append(number, content, time_ms)
+    def add(self, record: bytes, time_ms: int) -> None:
+        """Add a record that is all key, without a look whether it is there; if so, it is there twice."""
+        self._append(self._number_of(record), record, time_ms)
 
     def pop_oldest(self) -> bytes:
         """Forget the record with the lowest time, and give it. Raises `IndexError` if there is none."""
         number = self._oldest_bucket()
         bucket = self._buckets[number]
         self._buckets[number] = bucket[self._size :]
-        self._marks[number] = self._marks[number][1:]
         self._length -= 1
         self._asked = None
         return bucket[: self._size]
@@ -158,73 +147,60 @@ class RecordTable:
                 break
             gone.append(bucket[:end])
             self._buckets[number] = bucket[end:]
-            self._marks[number] = self._marks[number][end // self._size :]
             self._length -= end // self._size
         self._note_oldest()
         return b"".join(gone)
 
     # Buckets.
 
-    def _measure(self) -> None:
-        count = len(self._buckets)
-        self._count: i64 = count
-        self._split_at = self._mean * count if count < _BUCKETS_MAX else _NEVER
-        """Records in the table with which it grows by a bucket."""
-        self._wide: i64 = (1 << (count - 1).bit_length()) - 1
-        """Masks the bits of a key that number the buckets once all of this round are split…"""
-        self._narrow: i64 = self._wide >> 1
-        """…and this one those that were there before it."""
+    def _number_of(self, key: bytes) -> i64:
+        """Of the bucket in which a key is."""
+        spread = _spread(key, 0)
+        number = spread & self._wide
+        return number if number < self._count else spread & self._narrow
 
-    def _append(self, number: int, content: bytes, time_ms: int) -> None:
+    def _append(self, number: i64, content: bytes, time_ms: int) -> None:
         """Put a record that was not there into a bucket, nearly always behind the others."""
         bucket, time = self._buckets[number], time_bytes(time_ms)
         if bucket and bucket[-TIME_BYTES:] <= time:
-            self._buckets[number] = bucket + (content + time)
-            self._marks[number] = self._marks[number] + content[_MARK_AT : _MARK_AT + 1]
+            self._buckets[number] = b"%b%b%b" % (bucket, content, time)
         else:
             self._insert(number, bucket, content + time)
         self._asked = None
         self._length += 1
-        if self._length > self._split_at:
+        if self._length > self._mean * self._count and self._count < _BUCKETS_MAX:
             self._split()
 
-    def _insert(self, number: int, bucket: bytes, record: bytes) -> None:
+    def _insert(self, number: i64, bucket: bytes, record: bytes) -> None:
         """Put a record behind the last one that is not newer."""
         time, at = record[-TIME_BYTES:], len(bucket)
         while at and bucket[at - TIME_BYTES : at] > time:
             at -= self._size
-        self._replace(number, bucket[:at] + record + bucket[at:])
+        self._buckets[number] = bucket[:at] + record + bucket[at:]
         if not at:
             self._hint(number)
 
-    def _replace(self, number: int, bucket: bytes) -> None:
-        self._buckets[number] = bucket
-        self._marks[number] = bucket[_MARK_AT :: self._size]
-
     def _split(self) -> None:
         """Divide the next bucket in turn between itself and a new one."""
-        count = len(self._buckets)
-        shift = count.bit_length() - 1
-        number = count - (1 << shift)
+        count = self._count
+        if count > self._wide:
+            self._narrow, self._wide = self._wide, self._wide << 1 | 1
+        number, bit = count & self._narrow, self._narrow + 1
         bucket = self._buckets[number]
-        digit: i64 = shift >> 3
-        bit: i64 = 1 << (shift & 7)
-        size: i64 = self._size
         staying: list[bytes] = []
         moving: list[bytes] = []
+        size: i64 = self._size
         at: i64 = 0
         end: i64 = len(bucket)
         while at < end:
-            byte: i64 = bucket[at + digit]  # of a key
-            if byte & bit:
+            if _spread(bucket, at) & bit:
                 moving.append(bucket[at : at + size])
             else:
                 staying.append(bucket[at : at + size])
             at += size
-        self._replace(number, b"".join(staying))
+        self._buckets[number] = b"".join(staying)
         self._buckets.append(b"".join(moving))
-        self._marks.append(self._buckets[-1][_MARK_AT::size])
-        self._measure()
+        self._count = count + 1
         if moving:
             self._hint(count)
 
@@ -270,6 +246,14 @@ class RecordTable:
             if true == hints[0]:
                 return number
             heapreplace(hints, true)
+
+
+def _spread(key: bytes, at: i64) -> i64:
+    """The bytes of a key, which begins at `at`, by which buckets are numbered."""
+    first: i64 = key[at]
+    second: i64 = key[at + 1]
+    third: i64 = key[at + 2]
+    return first | second << 8 | third << 16
 
 
 def _records(bucket: bytes, size: int) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from consumer.errors import CorruptState
 
 _HEAD = Struct(">HI")
 """Bytes of a record, bytes of the counts."""
-_PART = 512
+_PART = 1_024
 """Buckets that are joined at a time, some half a megabyte: while bytes are joined no other thread runs."""
 
 

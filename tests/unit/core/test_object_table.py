@@ -7,7 +7,7 @@ from harness.places import object_key, place_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core import object_table, record_table
+from consumer.core import object_table
 from consumer.core.digests import digests_named
 from consumer.core.object_table import INCOMPARABLE, TWIN, UNKNOWN, Last, ObjectTable
 from consumer.core.order import compare
@@ -95,7 +95,7 @@ steps = st.one_of(
 def test_it_answers_as_a_list_of_what_was_last(script) -> None:
     table, model, now = ObjectTable(), dict[bytes, Last](), 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record_table, "_BUCKET_BYTES", 100)
+        patch.setattr(object_table, "_IN_BUCKET", 2)
         patch.setattr(object_table, "TYPES_MAX", 3)
         for kind, *arguments in script:
             now += 1

@@ -6,6 +6,8 @@ is looked at by the rest, and what is the same for many events is worked out onc
 
 from __future__ import annotations
 
+from typing import Final
+
 from consumer.core.admission import Admission
 from consumer.core.catalogue import Catalogue
 from consumer.core.decode import Decoded, Rejection, decode_exactly, written_data
@@ -15,6 +17,9 @@ from consumer.core.packed_token import pack
 from consumer.core.plain import Columns, PlainEvents
 from consumer.core.plans import Plans
 from consumer.events import RawBatch
+
+_OF_EVENTS: Final = (None, "Notification")
+"""What messages with events say of their type: others are about the subscription."""
 
 
 class Arrivals:
@@ -34,9 +39,12 @@ class Arrivals:
         """The events of every message from row `first` on, in order; what is no event is a flight too."""
         plain, columns, properties_at = self._plain, Columns(batch), batch.properties_at
         rows = []
+        before, is_event = None, True
         for row in range(first, len(columns.bodies)):
-            kind = properties_at(row).get("aeg-event-type")
-            flight = plain.read(columns, row) if kind is None or kind == "Notification" else None
+            properties = properties_at(row)
+            if properties is not before:  # hardly any differ, and a source may give the very same
+                before, is_event = properties, properties.get("aeg-event-type") in _OF_EVENTS
+            flight = plain.read(columns, row) if is_event else None
             rows.append(self.exactly(batch, row) if flight is None else [flight])
         return rows
 
@@ -58,5 +66,5 @@ class Arrivals:
         flight.print = flight.identity + self.digests.data(written_data(event), event.data)
         flight.packed = pack(event.order_token)
         flight.size = len(event.original)
-        flight.get_ready(event, self._router.route(event.type))
+        flight.get_ready(event.object_key, event.type, self._router.route(event.type))
         return flight

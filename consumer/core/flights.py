@@ -151,10 +151,10 @@ class Flight(Held):
         assert self.event is not None
         return self.event.order_token
 
-    def get_ready(self, event: Event, route: Route) -> None:
+    def get_ready(self, object_key: bytes, event_type: str, route: Route) -> None:
         """Take from an admitted event and its route what the pipeline goes by."""
-        self.object_key = event.object_key
-        self.event_type = event.type
+        self.object_key = object_key
+        self.event_type = event_type
         self.on_arrival = route.on_arrival
         self.in_turn = route.in_turn
 

@@ -16,7 +16,7 @@ _NAME_MAX = 500
 _TYPES_MAX = 200
 _TOPICS_MAX = 500
 """For each type."""
-_LAYOUTS_MAX = 100
+_LAYOUTS_MAX = 50
 """For each type."""
 _LAYOUT_MAX = 2_000
 """Characters of all keys together."""
@@ -36,7 +36,8 @@ class Topic:
 class Layout:
     """Under which keys the data has what the rules read; None where it has not."""
 
-    def __init__(self, plan: TypePlan, keys: tuple[str, ...]) -> None:
+    def __init__(self, plan: TypePlan, keys: list[str]) -> None:
+        self.keys = keys
         folded: dict[str, str] = {}
         for key in keys:
             folded.setdefault(key.casefold(), key)  # the first one counts, as in `consumer.fields.field`
@@ -46,7 +47,7 @@ class Layout:
         self.order = [(_key(rule.path[0], keys, folded) if rule.path else None, rule) for rule in plan.order]
 
 
-def _key(name: str, keys: tuple[str, ...], folded: dict[str, str]) -> str | None:
+def _key(name: str, keys: list[str], folded: dict[str, str]) -> str | None:
     return name if name in keys else folded.get(name.casefold())
 
 
@@ -68,7 +69,7 @@ class TypePlan:
         self._admission = admission
         self._digests = digests
         self.topics: dict[str, Topic] = {}
-        self.layouts: dict[tuple[str, ...], Layout] = {}
+        self._layouts: list[Layout] = []
 
     def topic(self, spelt: str) -> Topic:
         """Look a topic up that is not in `topics`, and remember it."""
@@ -81,13 +82,16 @@ class TypePlan:
             self.topics[spelt] = topic
         return topic
 
-    def layout(self, keys: tuple[str, ...]) -> Layout:
-        """Look a layout up that is not in `layouts`, and remember it."""
+    def layout(self, keys: list[str]) -> Layout:
+        """The layout of data with these keys."""
+        for layout in self._layouts:  # there are few, and to compare costs less than a digest of all keys
+            if layout.keys == keys:
+                return layout
         layout = Layout(self, keys)
         if sum([len(key) for key in keys]) <= _LAYOUT_MAX:
-            if len(self.layouts) >= _LAYOUTS_MAX:
-                self.layouts.clear()
-            self.layouts[keys] = layout
+            if len(self._layouts) >= _LAYOUTS_MAX:
+                self._layouts.clear()
+            self._layouts.append(layout)
         return layout
 
 

@@ -16,6 +16,7 @@ from consumer.core.digests import digests_named
 from consumer.core.flights import Delivery, Flight, ProcessorPlan, Router
 from consumer.core.order_rules import by_number, by_sequencer, by_version
 from consumer.core.plain import Columns
+from consumer.core.plans import _LAYOUTS_MAX
 from consumer.errors import BadData
 from consumer.events import OrderedBy, RawBatch, Reason
 
@@ -351,6 +352,27 @@ def test_either_schema_is_read_the_short_way_whatever_comes_first(first: str) ->
 
     for body in [grid_body, cloud_body]:
         assert reader._plain.read(Columns(batch_of(body)), 0) is not None
+
+
+def test_a_message_about_the_subscription_is_told_from_events_beside_it_that_share_their_properties() -> None:
+    event, deletion = {"aeg-event-type": "Notification"}, {"aeg-event-type": "SubscriptionDeletion"}
+    given = [{}, event, event, deletion, deletion, event, {}]
+    columns = [compact([PLAIN])] * 7, list(range(7)), ["0"] * 7, [1_000] * 7, [None] * 7
+    flights = arrivals().of(RawBatch("3", *columns, given.__getitem__))
+
+    assert [flight.verdict is None for (flight,) in flights] == [each is not deletion for each in given]
+
+
+def test_keys_are_found_in_every_order_and_in_more_layouts_than_are_remembered() -> None:
+    reader = arrivals()
+    same = [{"ETAG": "1", "Etag": "2"}, {"Etag": "2", "ETAG": "1"}]
+    many = [{f"k{number}": 0, "sequencer": "00ff"} for number in range(_LAYOUTS_MAX + 2)]
+
+    for data in [*same, *same, {}, same[0] | {"etag": "3"}, *many, *same, *many[:2]]:
+        body = compact([PLAIN | {"data": data}])
+        ((flight,),) = reader.of(batch_of(body))
+        (exact,) = reader.exactly(batch_of(body), 0)
+        assert told(flight) == told(exact)
 
 
 @pytest.mark.parametrize(

@@ -382,7 +382,7 @@ class Pipeline:
 
     def _next_wake_ms(self) -> int | None:
         store_ms, due_ms = self._storing.due_ms, self.due_ms
-        times = [] if store_ms is None else [store_ms]
-        if due_ms is not None:
-            times.append(due_ms + self.policy.idle_margin_ms)
-        return min(times, default=None)
+        release_ms = None if due_ms is None else self.watermark.followed_to_ms(due_ms)
+        if store_ms is None or release_ms is None:
+            return release_ms if store_ms is None else store_ms
+        return min(store_ms, release_ms)

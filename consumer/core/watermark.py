@@ -52,3 +52,9 @@ class Watermark:
             return False
         self._time_ms = now_ms - self.margin_ms
         return True
+
+    def followed_to_ms(self, time_ms: int) -> int | None:
+        """The local time at which, if nothing comes, it is at a log time; None: nothing has arrived yet."""
+        if self._last_arrival_ms is None:
+            return None
+        return max(time_ms, self._last_arrival_ms) + self.margin_ms

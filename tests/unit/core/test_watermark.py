@@ -28,6 +28,24 @@ def test_an_idle_partition_follows_the_clock_a_margin_behind() -> None:
     assert not watermark.follow_clock(107)
 
 
+@given(*[st.integers(0, 20)] * 4)
+def test_it_says_from_when_on_following_the_clock_leads_to_a_log_time(
+    margin: int, enqueued: int, arrived: int, wait: int
+) -> None:
+    due = enqueued + 1 + wait  # nothing that is due already is waited for
+
+    def leads_to_it(now: int) -> bool:
+        watermark = Watermark(margin)
+        watermark.observe(enqueued)
+        watermark.arrived(arrived)
+        return watermark.follow_clock(now) and (watermark.time_ms or 0) >= due
+
+    watermark = Watermark(margin, enqueued)
+    assert watermark.followed_to_ms(due) is None, "there may be a backlog"
+    watermark.arrived(arrived)
+    assert watermark.followed_to_ms(due) == next(now for now in range(100) if leads_to_it(now))
+
+
 def test_before_the_first_event_there_is_no_log_time() -> None:
     watermark = Watermark(5)
     watermark.arrived(100)

@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from consumer.cli.demo_report import Progress, Report, print_report
+from consumer.cli.demo_report import DemoProgress, Report, print_report
 from consumer.cli.event_loop import run_async
 from consumer.cli.exit_codes import ExitCode
 from consumer.composition import Application, compose
@@ -93,7 +93,7 @@ class Stage:
         total = self.trace.events
         await self._until_assigned(application, running)
         started_s = time.monotonic()
-        with Progress(self.console, len(self.trace.messages), total) as progress:
+        with DemoProgress(self.console, len(self.trace.messages), total) as progress:
             async with asyncio.TaskGroup() as tasks:
                 # In a thread with a loop of its own: producers are elsewhere in real life, too, and one that
                 # never waits would keep the consumer from its turn.
@@ -120,7 +120,7 @@ class Stage:
         print_report(self.console, report)
         return report
 
-    def _send(self, connection_string: str, progress: Progress) -> None:
+    def _send(self, connection_string: str, progress: DemoProgress) -> None:
         asyncio.run(send_trace(self.trace, connection_string, HUB, progress.on_sent, window_s=WINDOW_S))
 
     async def _until_assigned(self, application: Application, running: asyncio.Task[None]) -> None:

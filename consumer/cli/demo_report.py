@@ -2,80 +2,46 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
+from consumer.cli.progress import Bars
 from consumer.events import Position
 from consumer.samples import sender
 from consumer.samples.truth import Spot, Truth
 from consumer.status import EngineStatus
 
-_LINE_EVERY_S = 2.0
-"""Without a terminal: how often a line says how far it is."""
 
-
-class Progress:
-    """Two bars on a terminal, now and then a line elsewhere."""
+class DemoProgress(Bars):
+    """How much is sent, and how much resolved."""
 
     def __init__(self, console: Console, messages: int, events: int) -> None:
-        self._console = console
-        self._bars: Bars | None = None
-        self._said_s = time.monotonic()
+        super().__init__(console)
         self._sent = self._resolved = 0
-        self._totals = messages, events
-        if console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-            )
-            self._bars = Bars(*columns, console=console, transient=True)
-            self._sent_bar = self._bars.add_task("messages sent", total=messages)
-            self._resolved_bar = self._bars.add_task("events resolved", total=events)
-
-    def __enter__(self) -> Self:
-        if self._bars is not None:
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        self._messages, self._events = messages, events
+        self._update()  # both bars are there before two threads count
 
     def on_sent(self, progress: sender.Progress) -> None:
         """Take how many messages were sent."""
         self._sent = progress.sent
-        self._show()
+        self._update()
 
     def on_resolved(self, resolved: int) -> None:
         """Take how many events reached their outcome."""
         self._resolved = resolved
-        self._show()
+        self._update()
 
-    def _show(self) -> None:
-        if self._bars is not None:
-            self._bars.update(self._sent_bar, completed=self._sent)
-            self._bars.update(self._resolved_bar, completed=self._resolved)
-        elif time.monotonic() - self._said_s >= _LINE_EVERY_S:
-            self._said_s = time.monotonic()
-            messages, events = self._totals
-            self._console.print(
-                f"{self._sent} of {messages} messages sent, {self._resolved} of {events} events resolved"
-            )
+    def _update(self) -> None:
+        sent, resolved = f"{self._sent} of {self._messages}", f"{self._resolved} of {self._events}"
+        self.show(
+            f"{sent} messages sent, {resolved} events resolved",
+            ("messages sent", self._sent, self._messages),
+            ("events resolved", self._resolved, self._events),
+        )
 
 
 class Line(NamedTuple):

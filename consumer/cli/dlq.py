@@ -259,5 +259,5 @@ async def _watch(carrier: Carrier, progress: Progress) -> None:
         while not running.done():
             report = redrive.report
             total = max(report.total, report.done)
-            progress.show(report.done, is_stopping=redrive.pace.is_stopped, total=total)
+            progress.update(report.done, is_stopping=redrive.pace.is_stopped, total=total)
             await asyncio.wait((running,), timeout=_LOOK_EVERY_S)

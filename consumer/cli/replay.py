@@ -276,5 +276,5 @@ async def _watch(run: Run, progress: Progress) -> None:
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(run.run())
         while not running.done():
-            progress.show(run.done(), is_stopping=run.engine.status().state == "draining")
+            progress.update(run.done(), is_stopping=run.engine.status().state == "draining")
             await asyncio.wait((running,), timeout=_LOOK_EVERY_S)

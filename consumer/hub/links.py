@@ -7,10 +7,11 @@ from typing import Any
 
 from consumer.hub import performatives as p
 from consumer.hub.addresses import Address, start_position
-from consumer.hub.assembly import Assembly, Delivery
+from consumer.hub.assembly import Delivery
 from consumer.hub.codec import CodecError
 from consumer.hub.entity import EventHub
 from consumer.hub.faults import Kind, busy
+from consumer.hub.intake import Intake
 from consumer.hub.messages import batched, delivery_annotations, incoming
 from consumer.hub.pace import Pace
 from consumer.hub.performatives import AmqpError, LinkRequest
@@ -136,58 +137,31 @@ class ReceiverLink:
         )
 
 
-class SenderLink:
+class SenderLink(Intake):
     """Takes events from a client into a hub or one of its partitions."""
 
     client_receives = False
 
     def __init__(self, session: Session, request: LinkRequest, hub: EventHub, address: Address) -> None:
-        self.request = request
+        super().__init__(session, request, CREDIT)
         self.address = address
-        self.ended = False
-        self._session = session
         self._hub = hub
         if address.partition is not None:
             hub.log_of(address.partition)
-        self._delivery_count = request.initial_delivery_count
-        self._credit = CREDIT
-        self._assembly = Assembly(session.carrier.namespace.limits.message_bytes_max)
-
-    def start(self) -> None:
-        """Grant credit."""
-        self._session.send_flow(self)
 
     def end(self, error: AmqpError) -> None:
         """Detach the client."""
         self._session.end_link(self, error)
 
-    def closed(self) -> None:
-        """Forget what came of an unfinished sending."""
-        self._assembly.clear()
-
-    def flow_state(self) -> tuple[int, int, int]:
-        """Handle, delivery count and credit."""
-        return self.request.handle, self._delivery_count, self._credit
-
-    def on_flow(self, credit: int | None, delivery_count: int, *, drain: bool) -> None:
-        """The client's word on its own credit: only the delivery count may be news."""
-
-    def deliver(self) -> bool:
-        """There is never anything to send."""
-        return False
-
-    def on_transfer(self, fields: list[Any], payload: bytes) -> None:
-        """Take a frame; with the last one of a sending its events go into the log."""
-        delivery = self._assembly.take(fields, payload)
-        if delivery is None:
-            return
-        self._delivery_count = (self._delivery_count + 1) % _WRAP
-        self._credit -= 1
-        if delivery.message is not None:
-            self._answer(delivery, self._store(delivery.message, delivery.message_format))
-        if self._credit < CREDIT // 2:
-            self._credit = CREDIT
-            self._session.send_flow(self)
+    def _accept(self, delivery: Delivery, message: bytes) -> None:
+        """Put the events of a sending into the log."""
+        error = self._store(message, delivery.message_format)
+        if error is not None:
+            self._session.carrier.namespace.totals.rejected += 1
+        if not delivery.settled:
+            first = delivery.delivery_id
+            body = p.accepted(first) if error is None else p.rejected(first, error)
+            self._session.carrier.outlet.send(self._session.channel, body)
 
     def _store(self, message: bytes, message_format: int) -> AmqpError | None:
         """Put a sending into the log; gives what is wrong with it."""
@@ -203,11 +177,3 @@ class SenderLink:
             return AmqpError("amqp:internal-error", f"The events cannot be stored: {error.strerror}")
         namespace.totals.received += len(events)
         return None
-
-    def _answer(self, delivery: Delivery, error: AmqpError | None) -> None:
-        if error is not None:
-            self._session.carrier.namespace.totals.rejected += 1
-        if not delivery.settled:
-            first = delivery.delivery_id
-            body = p.accepted(first) if error is None else p.rejected(first, error)
-            self._session.carrier.outlet.send(self._session.channel, body)

@@ -7,9 +7,10 @@ from typing import Any
 
 from consumer.hub import performatives as p
 from consumer.hub.addresses import CBS
-from consumer.hub.assembly import Assembly
+from consumer.hub.assembly import Delivery
 from consumer.hub.codec import Array, CodecError, Int, Timestamp
 from consumer.hub.faults import Kind
+from consumer.hub.intake import Intake
 from consumer.hub.messages import Request, request, response
 from consumer.hub.namespace import Namespace
 from consumer.hub.performatives import AmqpError, LinkRequest
@@ -70,54 +71,22 @@ class ReplyLink:
         return False
 
 
-class RequestLink:
+class RequestLink(Intake):
     """Where a client puts its requests."""
 
     def __init__(self, session: Session, link_request: LinkRequest, node: str) -> None:
-        self.request = link_request
+        super().__init__(session, link_request, _CREDIT)
         self.node = node
-        self.ended = False
-        self._session = session
-        self._delivery_count = link_request.initial_delivery_count
-        self._credit = _CREDIT
-        self._assembly = Assembly(session.carrier.namespace.limits.message_bytes_max)
 
-    def start(self) -> None:
-        """Grant credit."""
-        self._session.send_flow(self)
-
-    def closed(self) -> None:
-        """Forget an unfinished request."""
-        self._assembly.clear()
-
-    def flow_state(self) -> tuple[int, int, int]:
-        """Handle, delivery count and credit."""
-        return self.request.handle, self._delivery_count, self._credit
-
-    def on_flow(self, credit: int | None, delivery_count: int, *, drain: bool) -> None:
-        """The client's word on its own credit is no news."""
-
-    def deliver(self) -> bool:
-        """There is never anything to send."""
-        return False
-
-    def on_transfer(self, fields: list[Any], payload: bytes) -> None:
-        """Take a frame; the last one of a request is answered."""
-        delivery = self._assembly.take(fields, payload)
-        if delivery is None or delivery.message is None:
-            return
-        self._delivery_count = (self._delivery_count + 1) % _WRAP
-        self._credit -= 1
+    def _accept(self, delivery: Delivery, message: bytes) -> None:
+        """Answer a request."""
         if not delivery.settled:
             self._session.carrier.outlet.send(self._session.channel, p.accepted(delivery.delivery_id))
         try:
-            asked = request(delivery.message)
+            asked = request(message)
         except CodecError as error:
             raise AmqpError("amqp:decode-error", str(error)) from None
         self._reply_link().answer(self._handle(asked))
-        if self._credit < _CREDIT // 2:
-            self._credit = _CREDIT
-            self._session.send_flow(self)
 
     def _reply_link(self) -> ReplyLink:
         """The link of the same session that reads from where this one sends to; clients need not name it."""

@@ -10,15 +10,16 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from harness.commands import Ended, end_of
+from harness.replays import configure
 
 from consumer.hub import LocalHub
 
 TOPIC = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 DEADLINE_S = 60.0
-ENDS_WITHIN_S = 30.0
 
 
 def registered(model: str, version: int) -> bytes:
@@ -35,12 +36,9 @@ def registered(model: str, version: int) -> bytes:
     return json.dumps([event]).encode()
 
 
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    errors: str
+def bodies(models: int, each: int, first: int = 1) -> list[bytes]:
+    """Versions of models, from `first` on, of all models in turn."""
+    return [registered(f"m{model}", first + at) for at in range(each) for model in range(models)]
 
 
 async def inturn(folder: Path, *arguments: str) -> Ended:
@@ -52,14 +50,7 @@ async def inturn(folder: Path, *arguments: str) -> Ended:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    try:
-        out, errors = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), errors.decode())
+    return await end_of(process)
 
 
 class Place:
@@ -147,3 +138,10 @@ async def stop(process: asyncio.subprocess.Process, with_signal: int = signal.SI
 @pytest.fixture
 def place(tmp_path: Path, local_hub: LocalHub) -> Place:
     return Place(tmp_path, local_hub)
+
+
+@pytest.fixture
+def bench(place):
+    """The place, with two processors that note what they do."""
+    configure(place)
+    return place

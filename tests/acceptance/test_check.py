@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from harness.commands import ENDS_WITHIN_S
 
-from .conftest import ENDS_WITHIN_S
 from .conftest import inturn as run_command
 
 TOPIC = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"

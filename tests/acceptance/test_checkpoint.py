@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.commands import ENDS_WITHIN_S, Ended
 
 from consumer.events import Checkpoint
 from consumer.stores import CopyKind
@@ -22,7 +23,7 @@ from consumer.stores.blob import BlobStore
 from consumer.stores.blob_container import BlobContainer
 from consumer.stores.sqlite import SqliteStore
 
-from .conftest import ENDS_WITHIN_S, Ended, Place, inturn, registered, stop
+from .conftest import Place, inturn, registered, stop
 
 pytestmark = pytest.mark.slow
 

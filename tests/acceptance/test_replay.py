@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import uuid
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.eventhub.extensions.checkpointstoreblobaio._vendor.storage.blob.aio import ContainerClient
-from harness.replays import configure, effects, end_of, replay, start_replay, versions
+from harness.replays import configure, effects, end_of, replay, rows, start_replay, versions
 
-from .conftest import inturn, registered, stop
+from .conftest import bodies, inturn, registered, stop
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def bench(place):
-    """The place, with two processors that note what they do."""
-    configure(place)
-    return place
-
-
-def bodies(models: int, each: int, first: int = 1) -> list[bytes]:
-    return [registered(f"m{model}", first + at) for at in range(each) for model in range(models)]
-
-
-def rows(file: Path, *tables: str) -> dict[str, list[Any]]:
-    with sqlite3.connect(file) as connection:
-        found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
-    connection.close()
-    return found
 
 
 async def consume(place, count: int) -> None:

@@ -5,35 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
-import sqlite3
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
-from harness.replays import configure, effects, replay, versions
+from harness.replays import effects, replay, rows, versions
 
-from .conftest import registered
+from .conftest import bodies, registered
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def bench(place):
-    """The place, with two processors that note what they do."""
-    configure(place)
-    return place
-
-
-def bodies(models: int, each: int, first: int = 1) -> list[bytes]:
-    return [registered(f"m{model}", first + at) for at in range(each) for model in range(models)]
-
-
-def rows(file: Path, *tables: str) -> dict[str, list[Any]]:
-    with sqlite3.connect(file) as connection:
-        found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
-    connection.close()
-    return found
 
 
 async def test_a_dry_run_tells_what_would_come_of_it_and_touches_nothing(bench):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
-ENDS_WITHIN_S = 30.0
+from harness.commands import Ended, end_of
+
 NOTES = """
 import asyncio, json
 
@@ -33,19 +37,17 @@ class Effect(NamedTuple):
     key: str
 
 
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    errors: str
-
-
 def configure(place: Any, *names: str, how: str = "note", **changes: Any) -> None:
     """Have processors of these names note what they are given."""
     (place.folder / "notes.py").write_text(NOTES)
     processors = [{"name": name, "type": f"notes:{how}"} for name in names or ("one", "two")]
     place.configure(**{"processors": processors, **changes})
+
+
+def rows(file: Path, *tables: str) -> dict[str, list[Any]]:
+    """All that stands in tables of a SQLite file."""
+    with closing(sqlite3.connect(file)) as connection:
+        return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
 
 
 def effects(place: Any, replay: str | None = None) -> list[Effect]:
@@ -71,18 +73,6 @@ async def start_replay(place: Any, *arguments: str) -> asyncio.subprocess.Proces
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-
-
-async def end_of(process: asyncio.subprocess.Process) -> Ended:
-    """Wait for the end."""
-    try:
-        out, errors = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), errors.decode())
 
 
 async def replay(place: Any, *arguments: str) -> Ended:

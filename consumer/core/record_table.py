@@ -29,10 +29,9 @@ _BUCKETS_MAX: Final = 1 << 24
 """Three bytes of a key number them; so many would be some gigabytes."""
 _MARK_AT: Final = 3
 """The byte of a key that is compared before the others: nearly always it tells at once."""
-_NUMBER_BITS: Final = 32
-"""Of a bucket's number, in a hint."""
+_NUMBER_BYTES: Final = 3
+"""Of a bucket's number, in a hint: behind the time, so that hints are in order as they are, as bytes."""
 _NEVER: Final = 1 << 60
-_NUMBER: Final = (1 << 32) - 1
 
 
 def time_bytes(time_ms: int) -> bytes:
@@ -63,7 +62,7 @@ class RecordTable:
         """Masks the bits of a key that number the buckets once all of this round are split…"""
         self._narrow: i64 = self._wide >> 1
         """…and this one those that were there before it."""
-        self._hints: list[int] = []
+        self._hints: list[bytes] = []
         self.oldest_ms = _NEVER
         """Nothing in the table is older."""
         self._hint_all()
@@ -136,7 +135,7 @@ class RecordTable:
         gone = []
         before = time_bytes(before_ms)
         self._asked = None
-        while self._hints and self._hints[0] >> _NUMBER_BITS < before_ms:
+        while self._hints and self._hints[0] < before:
             if not self._length:
                 self._hints.clear()
                 break
@@ -215,9 +214,9 @@ class RecordTable:
 
     # Hints.
 
-    def _hint_for(self, number: int) -> int:
+    def _hint_for(self, number: int) -> bytes:
         time = self._buckets[number][self._size - TIME_BYTES : self._size]
-        return int.from_bytes(time, "big") << _NUMBER_BITS | number
+        return time + number.to_bytes(_NUMBER_BYTES, "big")
 
     def _hint(self, number: int) -> None:
         if len(self._hints) > 2 * self._count:
@@ -232,20 +231,32 @@ class RecordTable:
         self._note_oldest()
 
     def _note_oldest(self) -> None:
-        self.oldest_ms = self._hints[0] >> _NUMBER_BITS if self._hints else _NEVER
+        self.oldest_ms = _number(self._hints[0], 0, TIME_BYTES) if self._hints else _NEVER
 
-    def _oldest_bucket(self) -> int:
+    def _oldest_bucket(self) -> i64:
         """Put hints right until the one on top is true. Raises `IndexError` if there is no record."""
         hints = self._hints
         while True:
-            number = hints[0] & _NUMBER
-            if not self._buckets[number]:
+            hint = hints[0]
+            number = _number(hint, TIME_BYTES, TIME_BYTES + _NUMBER_BYTES)
+            bucket = self._buckets[number]
+            if not bucket:
                 heappop(hints)
                 continue
-            true = self._hint_for(number)
-            if true == hints[0]:
+            true = bucket[self._size - TIME_BYTES : self._size] + hint[TIME_BYTES:]
+            if true == hint:
                 return number
             heapreplace(hints, true)
+
+
+def _number(content: bytes, at: i64, end: i64) -> i64:
+    """What the bytes from one place to another say."""
+    number: i64 = 0
+    while at < end:
+        byte: i64 = content[at]
+        number = number << 8 | byte
+        at += 1
+    return number
 
 
 def _spread(key: bytes, at: i64) -> i64:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import orjson
 
 from benchmarks.work import Log, load
+from consumer.cli.event_loop import run_async
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.telemetry.logs import configure_logging
 
@@ -51,7 +52,7 @@ def main(log_file: str, told: str = "{}") -> None:
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
     configure_logging(level="error")
-    asyncio.run(_serve(load(Path(log_file)), options))
+    run_async(_serve(load(Path(log_file)), options))  # as `inturn hub` runs
 
 
 async def _serve(log: Log, options: HubOptions) -> None:

@@ -30,7 +30,7 @@ class EventHubSource(EventHubConnection, GapPolicy):
     """Where to begin in a partition of which nothing is stored yet: earliest, latest or an RFC 3339 time."""
     prefetch: int = Field(default=1_000, ge=1, le=1_000)
     """Messages the client fetches ahead, per partition; at the limit they stay in the hub."""
-    batch_max: int = Field(default=500, ge=1, le=10_000)
+    batch_max: int = Field(default=300, ge=1, le=10_000)
     """Messages taken at once; more come with the next batch."""
     load_balancing_interval_s: float = Field(default=3.0, ge=1, le=300)
     """How fast partitions change hands, in seconds.

@@ -49,9 +49,7 @@ class EventHubSettings:
     """
     prefetch: int = PREFETCH_MAX
     """Messages the client fetches ahead, per partition; no more than `PREFETCH_MAX` are."""
-    batch_max: int = 500
-    """Messages handed over at once: half of `prefetch`, so that others come meanwhile. In smaller batches the
-    partitions take turns more often, and each turn begins with cold caches."""
+    batch_max: int = 300
     idle_timeout_s: float = 10
     """A connection on which nothing was heard for so long is given up. The service refuses connections that
     ask for too little; that it takes ten seconds is known from the client's own tests against it."""

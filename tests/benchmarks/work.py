@@ -20,7 +20,7 @@ WINDOW_MS = 5_000
 DEDUPE_WINDOW_MS = 25 * 3_600_000
 """Log time for which an identity is remembered: the product's default."""
 BATCH = 300
-"""Messages that are read at once: the default of `azure-eventhub`."""
+"""Messages that are read at once: the product's default."""
 QUEUE_BATCHES = 4
 """Batches that wait for a processor at most, in whoever counts batches; about `QUEUE_EVENTS`."""
 QUEUE_EVENTS = 1_000

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,14 @@ from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.telemetry.logs import configure_logging
 
 HUB = "events"
-_PROPERTIES = {"aeg-event-type": "Notification", "aeg-subscription-name": "INTURN", "aeg-delivery-count": "0"}
+_PROPERTIES = {
+    "aeg-subscription-name": "INTURN",
+    "aeg-delivery-count": "0",
+    "aeg-event-type": "Notification",
+    "aeg-metadata-version": "1",
+    "aeg-data-version": "1",
+}
+_ID = re.compile(rb'"id":"([^"]*)"')
 _LATER_MS = 600_000
 """Behind the last event comes one that is not for us, so late that nothing is held any longer."""
 _SETTLE_S = 2.0
@@ -80,7 +88,10 @@ def _fill(hub: LocalHub, log: Log) -> None:
             batch.bodies, batch.enqueued_times_ms, batch.partition_keys, strict=True
         ):
             place = {"partition": partition, "partition_key": key}
-            hub.publish(HUB, body, properties=_PROPERTIES, enqueued_time_ms=time_ms, **place)
+            # As Event Grid has it: no two messages have the same properties.
+            found = _ID.search(body)
+            properties = _PROPERTIES | {"aeg-output-event-id": found[1].decode() if found else ""}
+            hub.publish(HUB, body, properties=properties, enqueued_time_ms=time_ms, **place)
     for batches in log.partitions:
         at_ms = batches[-1].enqueued_times_ms[-1] + _LATER_MS
         hub.publish(HUB, b"[]", partition=str(batches[-1].partition), enqueued_time_ms=at_ms)

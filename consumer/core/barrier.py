@@ -1,7 +1,8 @@
 """Keep what follows from a decision waiting until the decision is stored.
 
-That an event was given up after its last attempt is not in the log. If the next event of the object were
-handled before that is stored, a crash in between would try the first one again, after the second.
+That an event was given up after its last attempt, or skipped because a later one waits, is not in the log. If
+the next event of the object were handled before that is stored, a crash in between would try the first one
+again, after the second.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ Key = tuple[Flight, int]
 
 
 class Barrier:
-    """Failures that are in the dead letters and not yet in a stored checkpoint."""
+    """Failures that are in the dead letters, and skips, that are not yet in a stored checkpoint."""
 
     def __init__(self) -> None:
         self._waiting: list[Key] = []
         self._storing: list[Key] = []
 
     def __bool__(self) -> bool:
-        """Whether a failure waits for a write that has not begun."""
+        """Whether a decision waits for a write that has not begun."""
         return bool(self._waiting)
 
     def add(self, key: Key) -> None:
-        """Note a failure whose dead letter is stored."""
+        """Note a failure whose dead letter is stored, or a skip."""
         self._waiting.append(key)
 
     def take(self) -> list[Key]:

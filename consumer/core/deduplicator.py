@@ -17,7 +17,7 @@ IDENTITY_BYTES: Final = KEY_BYTES
 PRINT_BYTES: Final = IDENTITY_BYTES + DATA_BYTES
 """A *print*: the digests of an event's identity and of its data (`consumer.core.digests`)."""
 RECORD_BYTES: Final = PRINT_BYTES + TIME_BYTES
-_IN_BUCKET: Final = 18
+_IN_BUCKET: Final = 36
 """Records: with fewer, each identity would take more than the forty bytes that it may."""
 
 

@@ -48,8 +48,8 @@ class StoreCheckpoint(msgspec.Struct, frozen=True):
 
     snapshot: Snapshot
     settles: list[tuple[Flight, int]]
-    """Tickets and processors whose failures are in the dead letters and in this snapshot: what follows them
-    in their lanes must not begin before it is stored, or a crash could try them again afterwards."""
+    """Tickets and processors whose failures or skips are in this snapshot: what follows them in their lanes
+    must not begin before it is stored, or a crash could try them again afterwards."""
 
 
 class Pause(msgspec.Struct, frozen=True):

@@ -84,6 +84,7 @@ class Resolution:
             else:
                 flight.is_stale = True
                 self._stale_skipped[processor] += 1
+                self._storing.wait_for(flight, processor)
             self._done_by(flight, processor)
 
     def reject(self, flight: Flight, subject: Event | Rejection, reason: Reason, error: str) -> None:

@@ -35,12 +35,12 @@ class Storing:
         self._next_ms = 0
 
     def wait_for(self, flight: Flight, processor: int) -> None:
-        """What follows this failure waits for the next write, which is due at once."""
+        """What follows this failure or skip waits for the next write, which is due at once."""
         self._barrier.add((flight, processor))
         self._next_ms = 0
 
     def begin(self) -> list[tuple[Flight, int]]:
-        """Note that a write begins; gives the failures that it stores."""
+        """Note that a write begins; gives the failures and skips that it stores."""
         self._is_storing, self.is_dirty = True, False
         return self._barrier.take()
 

@@ -185,6 +185,8 @@ class Lanes:
                     continue
                 if self._is_latest and lane.tickets[-1] is not lane.looked_through:
                     await self._skip_superseded(lane)
+                    if not lane.events:  # forgotten meanwhile
+                        continue
                 if self._takes_batches:
                     await self._run_chunk(lane)
                 else:
@@ -251,7 +253,7 @@ class Lanes:
             await asyncio.sleep(0)  # a processor that never waits is not to keep the others waiting
 
     async def _skip_superseded(self, lane: Lane) -> None:
-        """Take out the events after which a later one of the same object waits."""
+        """Take out the events after which a later one of their object waits; returns once that is stored."""
         waiting = list(zip(lane.events, lane.tickets, strict=True))
         last = {event.object_key: ticket for event, ticket in waiting if not event.stale}
         kept = [pair for pair in waiting if last.get(pair[0].object_key, pair[1]) is pair[1]]

@@ -259,7 +259,7 @@ class PartitionRunner:
             self._feed(stimuli.Handled(processor, handled, emitted))
 
     async def _settle(self, results: list[Result]) -> None:
-        """Report results; what follows a failure waits until it is in the dead letters and stored as such."""
+        """Report results; what follows a failure or a skip waits until that is stored."""
         if self._stop.is_set():
             return
         expected = self._settlements.expect(results)

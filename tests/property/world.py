@@ -1,7 +1,7 @@
 """A pipeline and a make-believe shell around it: lanes, a dead-letter store, a checkpoint store, and crashes.
 
 It carries out effects as the runtime does: one event of an object at a time for each processor, in the order
-of dispatch; what follows a failure waits until the failure is stored.
+of dispatch; what follows a failure or a skip waits until that is stored.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class World:
         self.letters: list[tuple[int, int, Lane | None]] = []
         """Ticket, processor, and the lane that waits for it."""
         self.failed: dict[tuple[int, int], Lane] = {}
-        """Failures that are in the dead letters and not yet in a stored checkpoint."""
+        """Failures that are in the dead letters, and skips, that are not yet in a stored checkpoint."""
         self.storing: StoreCheckpoint | None = None
         self.is_paused = False
         self.revoking = False
@@ -231,6 +231,8 @@ class World:
         if verdict is Verdict.SKIPPED and not self._may_skip(lane):
             verdict = Verdict.HANDLED
         self._note(lane, doing, verdict)
+        if verdict is Verdict.SKIPPED:
+            self.failed[doing.ticket, lane[0]] = lane
         reason = Reason.RETRIES_SPENT if verdict is Verdict.FAILED else None
         self.feed(Resolved([Result(doing.ticket, lane[0], verdict, reason)]))
 

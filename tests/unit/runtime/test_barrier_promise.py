@@ -1,9 +1,12 @@
-"""What follows a failure begins only when it is stored that the failure was given up."""
+"""What follows a failure or a skip begins only when it is stored that the event was given up or skipped."""
 
 from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from consumer.core.flights import Delivery
 from consumer.processor import Reject
 from consumer.stores.memory import MemoryStore
 
@@ -21,6 +24,17 @@ class GatedStore(MemoryStore):
     async def save(self, *arguments):
         await self.gate.wait()
         return await super().save(*arguments)
+
+
+class InBatches:
+    """The same processor, given what waits at once."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    async def process_batch(self, events, context):
+        for event in events:
+            await self.recorder(event, context)
 
 
 async def test_the_next_event_of_an_object_waits_until_the_failure_before_it_is_stored(bench):
@@ -41,3 +55,54 @@ async def test_the_next_event_of_an_object_waits_until_the_failure_before_it_is_
         assert recorder.ids == []
         store.gate.set()
         await it.until(lambda: recorder.ids == ["m-2", "m-3"])
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+async def test_the_latest_event_of_an_object_waits_until_it_is_stored_that_those_before_it_were_skipped(
+    bench, in_batches
+):
+    """Else a crash in between would have an event that was skipped done after the later one."""
+    store, begun = GatedStore(), asyncio.Event()
+
+    async def hold_the_first(event):
+        if event.id == "m-1":
+            begun.set()
+            store.gate.clear()
+            await it.until(lambda: it.engine.status().processors[0].queued == 3)
+
+    recorder = Recorder(before=hold_the_first)
+    target = InBatches(recorder) if in_batches else recorder
+    processor = running(target, delivery=Delivery.LATEST, deadline_s=60)
+    async with bench([processor], checkpoints=store) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(1)))
+        await begun.wait()
+        await it.source.intake.received(batch(*versions(3, start=2), first=1))
+        await it.until(lambda: it.engine.status().processors[0].stale_skipped == 2)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert recorder.ids == ["m-1"]
+        store.gate.set()
+        await it.until(lambda: recorder.ids == ["m-1", "m-4"])
+
+
+async def test_a_stop_while_a_skip_is_being_stored_begins_nothing_more(bench):
+    store, begun = GatedStore(), asyncio.Event()
+
+    async def hold_the_first(event):
+        if event.id == "m-1":
+            begun.set()
+            store.gate.clear()
+            await it.until(lambda: it.engine.status().processors[0].queued == 3)
+
+    recorder = Recorder(before=hold_the_first)
+    processor = running(InBatches(recorder), delivery=Delivery.LATEST, deadline_s=60)
+    async with bench([processor], checkpoints=store) as it:
+        await it.source.intake.assigned("0")
+        await it.source.intake.received(batch(*versions(1)))
+        await begun.wait()
+        await it.source.intake.received(batch(*versions(3, start=2), first=1))
+        await it.until(lambda: it.engine.status().processors[0].stale_skipped == 2)
+        it.engine.drain()
+        store.gate.set()
+    assert recorder.ids == ["m-1"]

@@ -131,7 +131,7 @@ class Audit:
     def _first(self, processor: int, place: Place, told: str) -> None:
         wish = self.wishes[processor]
         ranked = self._rank.get((place.partition, place.spot))
-        if not wish.in_turn or wish.latest or ranked is None:
+        if not wish.in_turn or ranked is None:
             return
         name, rank = ranked
         reached = self._reached.get((processor, place.partition, name), -1)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import orjson
 
 from benchmarks.work import Log, load
-from consumer.cli.event_loop import run_async
 from consumer.hub import HubSettings, LocalHub, LocalHubSettings
 from consumer.telemetry.logs import configure_logging
 
@@ -60,7 +59,7 @@ def main(log_file: str, told: str = "{}") -> None:
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
     configure_logging(level="error")
-    run_async(_serve(load(Path(log_file)), options))  # as `inturn hub` runs
+    asyncio.run(_serve(load(Path(log_file)), options))
 
 
 async def _serve(log: Log, options: HubOptions) -> None:

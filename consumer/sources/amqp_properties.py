@@ -8,7 +8,6 @@ from typing import Any, Final
 from consumer.sources.amqp_values import MalformedError, decode, places
 
 NONE: Final[Mapping[str, object]] = {}
-_MALFORMED: Final = object()
 _REMEMBERED_MAX: Final = 256
 _SOUGHT: Final[dict[str, bytes]] = {}
 _KEYS_BEHIND: Final[dict[bytes, bool]] = {}
@@ -18,13 +17,11 @@ _KEYS_BEHIND: Final[dict[bytes, bool]] = {}
 class Properties(Mapping[str, object]):
     """A map as it came; one that is malformed is empty. Times are milliseconds since 1970."""
 
-    __slots__ = ("_decoded", "_encoded", "_found")
+    __slots__ = ("_decoded", "_encoded")
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
         self._decoded: dict[str, object] | None = None
-        self._found: dict[str, object] = {}
-        """What was looked for, and was there, while nothing else is decoded."""
 
     def __getitem__(self, key: str) -> object:
         return self._values()[key]
@@ -38,18 +35,12 @@ class Properties(Mapping[str, object]):
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key. What others look like that was asked for before costs next to nothing."""
         if self._decoded is None:
-            if key in self._found:
-                return self._found[key]
             encoded, sought = self._encoded, _SOUGHT.get(key) or _sought(key)
             at = encoded.rfind(sought)
             if at < 0 and sought[2:] not in encoded:
                 return default
             if at >= 0 and _is_key(encoded, at):
-                value = _value(encoded, at + len(sought))
-                if value is _MALFORMED:
-                    return default
-                self._found[key] = value
-                return value
+                return _value(encoded, at + len(sought), default)
         return self._values().get(key, default)
 
     def _values(self) -> dict[str, object]:
@@ -74,14 +65,14 @@ def _sought(key: str) -> bytes:
     return sought
 
 
-def _value(encoded: bytes, at: int) -> object:
+def _value(encoded: bytes, at: int, default: Any) -> Any:
     end = len(encoded)
     if at + 1 < end and encoded[at] == 0xA1 and at + 2 + encoded[at + 1] <= end:
         return encoded[at + 2 : at + 2 + encoded[at + 1]].decode("utf-8", "replace")
     try:
         return decode(encoded, at, end)[0]
     except MalformedError:
-        return _MALFORMED
+        return default
 
 
 def _is_key(encoded: bytes, at: int) -> bool:

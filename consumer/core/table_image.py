@@ -13,8 +13,8 @@ from consumer.errors import CorruptState
 
 _HEAD = Struct(">HI")
 """Bytes of a record, bytes of the counts."""
-_PART = 1_024
-"""Buckets that are joined at a time, some half a megabyte: while bytes are joined no other thread runs."""
+_PART = 512
+"""Buckets that are joined at a time, half a megabyte or so: while bytes are joined no other thread runs."""
 
 
 @dataclass(frozen=True, slots=True)
